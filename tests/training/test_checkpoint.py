@@ -110,25 +110,25 @@ MakeSplit = Callable[..., LabeledImages]
 
 
 def test_settings_that_change_weights_are_in_the_fingerprint(make_recipe: MakeRecipe, make_split: MakeSplit):
-    item = run_fingerprint(make_recipe(lr=0.1), make_split(), make_split())
-    two = run_fingerprint(make_recipe(lr=0.2), make_split(), make_split())
+    item = run_fingerprint(make_recipe(lr=0.1), make_split(), make_split(), "32")
+    two = run_fingerprint(make_recipe(lr=0.2), make_split(), make_split(), "32")
     assert {name for name in item if item[name] != two[name]} == {"train.lr"}
 
 
 def test_device_and_speed_settings_are_not_in_the_fingerprint(make_recipe: MakeRecipe, make_split: MakeSplit):
-    item = run_fingerprint(make_recipe(workers=0, device="cpu"), make_split(), make_split())
-    two = run_fingerprint(make_recipe(workers=3, device="auto", tensorboard=True), make_split(), make_split())
+    item = run_fingerprint(make_recipe(workers=0, device="cpu"), make_split(), make_split(), "32")
+    two = run_fingerprint(make_recipe(workers=3, device="auto", tensorboard=True), make_split(), make_split(), "32")
     assert item == two
 
 
 def test_labels_are_in_the_fingerprint(make_recipe: MakeRecipe, make_split: MakeSplit):
     split = make_split()
     flipped = LabeledImages(split.images, 1 - split.targets)
-    item, two = (run_fingerprint(make_recipe(), each, split) for each in (split, flipped))
+    item, two = (run_fingerprint(make_recipe(), each, split, "32") for each in (split, flipped))
     assert {name for name in item if item[name] != two[name]} == {"the order or labels of the training photos"}
 
 
 def test_fingerprint_does_not_depend_on_integer_width(make_recipe: MakeRecipe, make_split: MakeSplit):
     split = make_split()
     narrow = LabeledImages(split.images, split.targets.astype(np.int32))
-    assert run_fingerprint(make_recipe(), split, split) == run_fingerprint(make_recipe(), narrow, split)
+    assert run_fingerprint(make_recipe(), split, split, "32") == run_fingerprint(make_recipe(), narrow, split, "32")

@@ -1,8 +1,11 @@
 """Choice of device and precision."""
 
+from typing import Literal
+
 import pytest
 import torch
 
+from assay.core.cpu import bf16_instructions
 from assay.core.errors import UsageError
 from assay.recipe import TrainSpec
 from assay.training.device import Device, available_devices, deterministic_algorithms, select_device
@@ -12,9 +15,24 @@ def test_cpu_is_always_available_and_last():
     assert available_devices()[-1] == "cpu"
 
 
-def test_auto_uses_the_fastest_device_and_fp32_on_the_cpu():
+def test_auto_uses_the_fastest_device_and_bf16_on_cpus_with_instructions_for_it():
     assert select_device(TrainSpec(device="auto")).kind == available_devices()[0]
-    assert select_device(TrainSpec(device="cpu")) == Device("cpu", "32")
+    expected = "bf16" if bf16_instructions() else "32"
+    assert select_device(TrainSpec(device="cpu")) == Device("cpu", expected)
+
+
+@pytest.mark.parametrize("requested", ["auto", "bf16"])
+def test_a_head_on_embeddings_is_trained_in_32_bits(requested: Literal["auto", "bf16"]):
+    spec = TrainSpec(device="cpu", precision=requested)
+    assert select_device(spec, on_embeddings=True) == Device("cpu", "32")
+
+
+def test_a_device_keeps_its_precision_where_it_cannot_compute_in_the_other():
+    cpu, gpu = Device("cpu", "32"), Device("cuda", "bf16")
+    assert cpu.with_precision("bf16") == Device("cpu", "bf16")
+    assert gpu.with_precision("fp16") == Device("cuda", "fp16")
+    assert gpu.with_precision("32") == Device("cuda", "32")
+    assert [cpu.with_precision(other) for other in ("fp16", "8", None)] == [cpu] * 3
 
 
 def test_precisions_map_to_names_of_lightning():

@@ -68,7 +68,8 @@ def test_training_on_embeddings_equals_training_on_images(
 ):
     heads, rows = [], []
     for augment in ((), NEVER):
-        recipe = make_recipe(strategy="probe", augment=augment, head={"hidden": [5], "batch_norm": True}, **settings)
+        head = {"hidden": [5], "batch_norm": True}
+        recipe = make_recipe(strategy="probe", augment=augment, head=head, precision="32", **settings)
         network = make_network(recipe)
         backbone = {name: tensor.clone() for name, tensor in network.backbone.state_dict().items()}
         history = fit(network, recipe, make_split(), make_split(seed=1), run=tmp_path / str(len(augment)))

@@ -15,6 +15,8 @@ from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import EpochMetrics, LabeledImages, SplitEmbeddings, TrainingInterruptedError, fit, read_metrics
 from assay.training.checkpoint import load_training_state
+from assay.training.lightning_module import ClassifierModule
+from assay.training.training_schedule import TrainingSchedule
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[..., ClassifierNetwork]
@@ -102,7 +104,7 @@ def test_same_seed_gives_the_same_weights_for_any_number_of_workers(
 def test_final_weights_are_those_of_the_best_epoch(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
-    recipe = make_recipe(epochs=6, early_stopping={"metric": "val_loss", "patience": 2})
+    recipe = make_recipe(epochs=6, early_stopping={"metric": "val_loss", "patience": 2}, precision="32")
     split, val = make_split(), make_split((9, 9), seed=1)
     mistaken = LabeledImages(val.images, 1 - val.targets)
     network = make_network(recipe)
@@ -120,7 +122,7 @@ def test_final_weights_are_those_of_the_best_epoch(
 def test_moving_average_is_validated_and_kept(
     train: Train, make_recipe: MakeRecipe, make_split: MakeSplit, tmp_path: Path
 ):
-    network = train(make_recipe(ema_decay=0.9, epochs=4), tmp_path)
+    network = train(make_recipe(ema_decay=0.9, epochs=4, precision="32"), tmp_path)
     last = load_training_state(tmp_path / "checkpoints/last.ckpt")
     assert last.ema_steps == 20
     assert last.ema_weights is not None
@@ -256,10 +258,11 @@ def test_out_of_memory_error_names_the_batch_size(
         fit(make_network(recipe), recipe, split, split, run=tmp_path, embeddings=embedded)
 
 
+@pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_gradient_clipping_limits_the_update(
-    train: Train, make_recipe: MakeRecipe, make_network: MakeNetwork, tmp_path: Path
+    train: Train, make_recipe: MakeRecipe, make_network: MakeNetwork, tmp_path: Path, precision: str
 ):
-    recipe = make_recipe(optimizer="sgd", momentum=0, lr=0.5, gradient_clip=1e-6, epochs=1)
+    recipe = make_recipe(optimizer="sgd", momentum=0, lr=0.5, gradient_clip=1e-6, epochs=1, precision=precision)
     before = dict(make_network(recipe).named_parameters())
     after = dict(train(recipe, tmp_path).named_parameters())
     moved = sum(float((after[name] - before[name]).detach().square().sum()) for name in before) ** 0.5
@@ -272,6 +275,35 @@ def test_bf16_training_keeps_weights_in_float32(train: Train, make_recipe: MakeR
     assert {tensor.dtype for tensor in half.parameters()} == {torch.float32}
     assert not same(state(half), state(full))
     torch.testing.assert_close(half.head.fc.weight, full.head.fc.weight, atol=0.05, rtol=0.1)
+
+
+@pytest.mark.parametrize("began", ["32", "bf16"])
+def test_run_that_is_resumed_on_another_machine_keeps_its_precision(
+    train: Train, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: str
+):
+    whole = train(make_recipe(precision=began), tmp_path / "whole")
+    monkeypatch.setattr("assay.training.device._fastest_precision", lambda _kind: began)
+    with pytest.raises(TrainingInterruptedError):
+        train(make_recipe(), tmp_path / "parts", progress=ctrl_c)
+    monkeypatch.setattr("assay.training.device._fastest_precision", lambda _kind: {"32": "bf16", "bf16": "32"}[began])
+    resumed = train(make_recipe(), tmp_path / "parts", resume=True)
+    assert same(state(resumed), state(whole))
+    assert f"precision {began}," in (tmp_path / "parts" / "training.log").read_text().splitlines()[-4]
+
+
+def test_explicit_precision_is_not_resumed_at_another_one(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    train(make_recipe(precision="32"), tmp_path)
+    with pytest.raises(AssayError, match=r"train\.precision differs"):
+        train(make_recipe(precision="bf16"), tmp_path, resume=True)
+
+
+def test_head_is_computed_in_32_bits(make_recipe: MakeRecipe, make_network: MakeNetwork):
+    recipe = make_recipe(precision="bf16")
+    module = ClassifierModule(make_network(recipe), TrainingSchedule(recipe.train, 1, ()))
+    images = torch.randint(0, 256, (8, 16, 16, 3), dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module.network(images).logits.dtype == torch.bfloat16
+        assert module(images).dtype == torch.float32
 
 
 def test_empty_split_is_named(

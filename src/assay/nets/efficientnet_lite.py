@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from assay.nets.backbone import Backbone, Stages, init_he
+from assay.nets.depthwise import depthwise_conv2d, in_bf16_on_cpu
 
 
 class ScalingFactors(NamedTuple):
@@ -60,15 +61,18 @@ class SameConv2d(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        self.stride: tuple[int, int]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, h, w] to [N, outputs, h / stride, w / stride], rounded up."""
         top, bottom = self._padding(x.shape[2])
         left, right = self._padding(x.shape[3])
-        if (top, left) == (bottom, right):  # no copy of the input
-            return functional.conv2d(x, self.weight, None, self.stride, (top, left), 1, self.groups)
-        padded = functional.pad(x, (left, right, top, bottom))
-        return functional.conv2d(padded, self.weight, None, self.stride, 0, 1, self.groups)
+        padding = (top, left)
+        if padding != (bottom, right):
+            x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
+        if self.groups > 1 and in_bf16_on_cpu(x):
+            return depthwise_conv2d(x, self.weight, self.stride, padding)
+        return functional.conv2d(x, self.weight, None, self.stride, padding, 1, self.groups)
 
     def _padding(self, side: int) -> tuple[int, int]:
         stride, kernel = self.stride[0], self.kernel_size[0]

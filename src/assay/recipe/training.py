@@ -72,7 +72,8 @@ class TrainSpec(Settings):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential moving average of the weights, which is then evaluated and kept."""
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    """auto: bf16 or fp16 on a GPU that supports it, otherwise 32 bits."""
+    """Precision of the backbone in training; weights, batch norm statistics and the head are always in 32 bits. auto:
+    bf16 on CPUs with AVX-512 BF16 or AMX, bf16 or fp16 on CUDA, otherwise 32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: CUDA, else Apple MPS, else the CPU."""
     workers: Annotated[int, Field(ge=0, le=256)] | None = None

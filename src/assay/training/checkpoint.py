@@ -30,23 +30,28 @@ from assay.training.checkpoint_validation import (
     parse_step_losses,
 )
 from assay.training.dataloaders import LabeledImages
+from assay.training.device import ComputePrecision
 from assay.training.history import EpochMetrics
 
 _RECIPE_SECTIONS = ("preprocess", "augment", "net", "train")
+_PRECISION = "train.precision"
 _IGNORED_SETTINGS = frozenset({"train.workers", "train.device", "train.tensorboard"})
 
 
-def run_fingerprint(recipe: Recipe, train: LabeledImages, val: LabeledImages) -> dict[str, str]:
+def run_fingerprint(
+    recipe: Recipe, train: LabeledImages, val: LabeledImages, precision: ComputePrecision
+) -> dict[str, str]:
     """Return every setting that affects the weights, and digests of the labels of both splits.
 
     The labels represent the images, which would take long to read. Settings that decide only where and how
-    fast a run computes are left out.
+    fast a run computes are left out. `precision` is what `train.precision` selected.
     """
     settings = {
         name: value
         for name, value in _flatten(recipe.model_dump(mode="json", include=set(_RECIPE_SECTIONS)))
         if name not in _IGNORED_SETTINGS
     }
+    settings[_PRECISION] = json.dumps(precision)
     settings["the order or labels of the training photos"] = _labels_digest(train)
     settings["the order or labels of the validation photos"] = _labels_digest(val)
     return settings
@@ -97,6 +102,11 @@ class TrainingState:
     def epoch(self) -> int:
         """Number of finished epochs."""
         return len(self.metrics)
+
+    @property
+    def compute_precision(self) -> str | None:
+        """The precision that the run began with, 32, bf16 or fp16; None if the fingerprint has none."""
+        return self.fingerprint.get(_PRECISION, "").strip('"') or None
 
     @property
     def validated_weights(self) -> dict[str, Tensor]:

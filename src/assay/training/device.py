@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 
+from assay.core.cpu import bf16_instructions
 from assay.core.errors import UsageError
 from assay.recipe import TrainSpec
 
 DeviceKind = Literal["cpu", "cuda", "mps"]
-
+ComputePrecision = Literal["32", "bf16", "fp16"]
 
 MAX_USEFUL_THREADS = 4
 """Threads beyond which small batches gain little."""
@@ -22,7 +23,7 @@ class Device:
     """The device of a run and its precision."""
 
     kind: DeviceKind
-    precision: Literal["32", "bf16", "fp16"]
+    precision: ComputePrecision
 
     @property
     def torch(self) -> torch.device:
@@ -36,15 +37,31 @@ class Device:
             return "32-true"
         return "bf16-mixed" if self.precision == "bf16" else "16-mixed"
 
+    def with_precision(self, precision: str | None) -> Self:
+        """Return the device at another precision, or the same one where it cannot compute in that precision.
 
-def select_device(spec: TrainSpec) -> Device:
+        Every CPU can compute in bf16; without instructions for it, it is slow.
+        """
+        possible: tuple[ComputePrecision, ...] = ("32", "bf16") if self.kind == "cpu" else ("32", "bf16", "fp16")
+        return next((replace(self, precision=found) for found in possible if found == precision), self)
+
+
+def select_device(spec: TrainSpec, *, on_embeddings: bool = False) -> Device:
     """Select the device and precision of a run.
+
+    Args:
+        spec: the requested device and precision.
+        on_embeddings: only a head is trained, on cached embeddings; a head is always computed in 32 bits.
 
     Raises:
         UsageError: the recipe requests a device that is not available, or fp16 without a GPU.
     """
     kind = _select_kind(spec.device)
-    return Device(kind, _select_precision(spec.precision, kind))
+    if spec.precision == "fp16" and kind == "cpu":
+        raise UsageError("train.precision is fp16, which needs a GPU; set train.precision=auto")
+    if on_embeddings:
+        return Device(kind, "32")
+    return Device(kind, _fastest_precision(kind) if spec.precision == "auto" else spec.precision)
 
 
 def available_devices() -> tuple[DeviceKind, ...]:
@@ -68,16 +85,12 @@ def _select_kind(requested: Literal["auto", "cpu", "cuda", "mps"]) -> DeviceKind
     return requested
 
 
-def _select_precision(
-    requested: Literal["auto", "32", "bf16", "fp16"], kind: DeviceKind
-) -> Literal["32", "bf16", "fp16"]:
-    if requested == "fp16" and kind == "cpu":
-        raise UsageError("train.precision is fp16, which needs a GPU; set train.precision=auto")
-    if requested != "auto":
-        return requested
-    if kind != "cuda":
-        return "32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+def _fastest_precision(kind: DeviceKind) -> ComputePrecision:
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # Without oneDNN, torch's convolutions in bf16 are slower than in 32 bits.
+    fast = kind == "cpu" and bf16_instructions() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return "bf16" if fast else "32"
 
 
 @contextmanager

@@ -71,7 +71,8 @@ def fit(
     stopping.
 
     The same network, recipe and images give the same weights on the same machine, bit for bit, for any number
-    of worker processes and however often the run was killed and resumed. A run writes
+    of worker processes and however often the run was killed and resumed. A run that is resumed on another machine
+    keeps the precision it began with. A run writes
     `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `metrics.csv` (one row per epoch), `steps.csv` (one row
     per step), `training.log`, `curves.png`, and `tensorboard/` on request.
 
@@ -102,16 +103,15 @@ def fit(
     check_split("training", train, classes)
     check_split("validation", val, classes)
     check_batch_norm(recipe, len(train.targets))
-    device = select_device(recipe.train)
+    device = select_device(recipe.train, on_embeddings=uses_cached_embeddings(recipe))
     training = _TrainingRun(network, recipe, train, val, run, device, RunLog(run / "training.log"), profile)
-    fingerprint = run_fingerprint(recipe, train, val)
     try:
         with raise_on_interrupt(run), quiet_lightning(), deterministic_algorithms(device):
             if not resume:
                 training.clear()
-            state = training.resume(fingerprint)
+            state = training.resume()
             if state is None or not state.finished:
-                state = training.train(fingerprint, state, embeddings, progress, on_epoch)
+                state = training.train(state, embeddings, progress, on_epoch)
             return training.finish(state)
     except AssayError as error:
         training.log.write(f"stopped: {error}")
@@ -160,14 +160,21 @@ class _TrainingRun:
         self.last_checkpoint.unlink(missing_ok=True)
         self.best_checkpoint.unlink(missing_ok=True)
 
-    def resume(self, fingerprint: dict[str, str]) -> TrainingState | None:
+    def fingerprint(self) -> dict[str, str]:
+        """Return the settings of the run, by which a checkpoint is recognized as its own."""
+        return run_fingerprint(self.recipe, self.train_split, self.val_split, self.device.precision)
+
+    def resume(self) -> TrainingState | None:
         """Load the last checkpoint of the run; None if it has none yet."""
         if not self.last_checkpoint.exists() and not self.last_checkpoint.is_symlink():
             self.log.write(f"started: {self._describe()}")
             self.log.write(f"settings: {self.spec.model_dump_json()}")
             return None
         state = load_training_state(self.last_checkpoint)
-        state.check_fingerprint(fingerprint, self.last_checkpoint)
+        if self.spec.precision == "auto" and not self.on_embeddings:
+            # Another machine continues in the precision that the run began with.
+            self.device = self.device.with_precision(state.compute_precision)
+        state.check_fingerprint(self.fingerprint(), self.last_checkpoint)
         state.check_resumable(self.trained_module, ema=self.spec.ema_decay is not None, epochs=self.spec.epochs)
         self.trained_module.load_state_dict(state.weights)
         if state.best_epoch == state.epoch:
@@ -179,7 +186,6 @@ class _TrainingRun:
 
     def train(
         self,
-        fingerprint: dict[str, str],
         resumed: TrainingState | None,
         embeddings: Callable[[], SplitEmbeddings] | None,
         progress: Progress,
@@ -216,7 +222,7 @@ class _TrainingRun:
             )
         profiler = None if self.profile is None else ProfilerCallback(self.profile)
         checkpoints = CheckpointCallback(
-            self.last_checkpoint.parent, fingerprint, ema=ema, resumed=resumed, on_checkpoint=on_checkpoint
+            self.last_checkpoint.parent, self.fingerprint(), ema=ema, resumed=resumed, on_checkpoint=on_checkpoint
         )
         callbacks = [callback for callback in (profiler, ema, checkpoints, ProgressCallback(progress)) if callback]
         trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - first_epoch, run=self.folder)
