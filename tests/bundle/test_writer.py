@@ -162,7 +162,7 @@ def test_disagreeing_runtime_raises(
     difference = "0.002" if error > 0 else "nan"
     found = (
         rf"not written: unsound and torch differ by {difference} \(unsound\) in a logit on 11 photos, more than 0.001, "
-        "while sound agrees with torch; install the unsound that"
+        "while sound and torch agree; install the version of unsound that"
     )
     with pytest.raises(BundleError, match=found):
         write_bundle(path, tiny, info, images, engines)

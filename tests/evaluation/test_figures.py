@@ -21,7 +21,8 @@ from assay.evaluation import (
 from assay.evaluation.confusion_figure import confusion_matrix_figure
 from assay.evaluation.confusion_matrix import ConfusionMatrix
 from assay.evaluation.figure_style import save_figure, to_png, to_svg, truncate_text
-from assay.evaluation.figures import class_metrics_figure, history_figure
+from assay.evaluation.figures import class_metrics_figure, history_figure, learning_curve_figure
+from assay.evaluation.learning_curve import CurvePoint, LearningCurve
 
 NAMES = [f"a rather long name of class {k} of many" for k in range(30)]
 
@@ -114,6 +115,18 @@ def test_history_figure_of_any_number_of_epochs(epochs: int):
     assert to_png(figure).startswith(b"\x89PNG")
     labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
     assert labels == {"training", "validation", f"kept (epoch {epochs})"}
+
+
+@pytest.mark.parametrize("estimated", [(), (200, 400), (150, 300, 600)])
+def test_learning_curve_figure_shows_measured_and_estimated_points(estimated: tuple[int, ...]):
+    measured = tuple(CurvePoint(images, images / 200, 0.1, 0.9) for images in (50, 100))
+    curve = LearningCurve("accuracy", measured, tuple(CurvePoint(images, 0.8, 0.7, 0.9) for images in estimated))
+    figure = learning_curve_figure(curve)
+    assert to_png(figure).startswith(b"\x89PNG")
+    ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert ticks == [str(images) for images in (50, 100, *estimated)]
+    labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
+    assert labels == {"measured (cross-validated)", *(["estimated"] if estimated else [])}
 
 
 def test_svg_contains_text_and_is_reproducible():

@@ -138,8 +138,8 @@ def _check_agreement(path: Path, agreement: Mapping[str, float], images: int) ->
     names = " and ".join(wrong)
     if right:
         # The exported model is as it should be, since another runtime gives torch's logits.
-        found = f"{names} and torch differ {found}, while {' and '.join(right)} agrees with torch"
-        advice = f"install the {names} that Assay is tested with"
+        found = f"{names} and torch differ {found}, while {' and '.join(right)} and torch agree"
+        advice = f"install the version of {names} that Assay is tested with"
     else:
         found = f"torch and the model exported from it differ {found}"
         advice = f"install the versions of torch, onnxscript, {', '.join(wrong)} that Assay is tested with"
