@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.training.logistic_regression import STRENGTHS, FoldIndices, cross_fit, fit_logistic, log_loss
+from assay.training.logistic_regression import (
+    STRENGTHS,
+    FoldIndices,
+    calibrated_log_loss,
+    cross_fit,
+    fit_logistic,
+    log_loss,
+)
 
 
 def blobs(count: int, classes: int, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -79,9 +86,18 @@ def test_cross_fit_predicts_every_image_out_of_fold_and_takes_the_least_loss():
     embeddings, targets = blobs(120, 3, spread=5.0)
     noise = np.random.default_rng(2).normal(0, 1, (120, 100)).astype(np.float32)
     found = cross_fit(np.concatenate([embeddings, noise], axis=1), targets, 3, folds(120))
-    assert set(found.losses) == set(STRENGTHS)
     assert found.losses[found.strength] == min(found.losses.values())
-    assert found.losses[found.strength] == pytest.approx(log_loss(found.log_probabilities, targets))
+    # The search ends after two worse strengths in a row, and no candidate before the best one is left out.
+    tried = list(found.losses)
+    assert tried == list(STRENGTHS[: len(tried)])
+    assert tried[-3] == found.strength
+    assert sorted(found.rows) == list(range(120))
+    loss = log_loss(found.log_probabilities, targets[found.rows])
+    assert found.losses[found.strength] <= loss
+    for fold, head in zip(folds(120), found.heads, strict=True):
+        places = np.flatnonzero(np.isin(found.rows, fold.held_out))
+        columns = np.concatenate([embeddings, noise], axis=1)[found.rows[places]]
+        np.testing.assert_allclose(found.log_probabilities[places], head.log_probabilities(columns))
     # 100 columns of noise need regularization.
     assert found.strength < max(STRENGTHS)
 
@@ -91,4 +107,23 @@ def test_labels_by_chance_are_not_learned_out_of_fold():
     embeddings = generator.normal(0, 1, (200, 300)).astype(np.float32)
     targets = generator.integers(0, 2, 200)
     found = cross_fit(embeddings, targets, 2, folds(200))
-    assert log_loss(found.log_probabilities, targets) > 0.6
+    assert log_loss(found.log_probabilities, targets[found.rows]) > 0.6
+
+
+def test_temperature_lowers_the_loss_of_overconfident_predictions_only():
+    targets = np.array([0, 0, 0, 1])
+    confident = np.log(np.array([[0.999, 0.001]] * 4))
+    assert calibrated_log_loss(confident, targets) < 0.8 < log_loss(confident, targets)
+    modest = np.log(np.array([[0.6, 0.4]] * 3 + [[0.4, 0.6]]))
+    # Underconfident predictions stay as they are.
+    assert calibrated_log_loss(modest, targets) == pytest.approx(log_loss(modest, targets))
+
+
+def test_a_variance_floor_limits_the_weights_of_features_that_hardly_vary():
+    embeddings, targets = blobs(90, 3)
+    faint = (0.001 * np.eye(3, dtype=np.float32))[targets]
+    features = np.concatenate([embeddings, faint], axis=1)
+    without = fit_logistic(features, targets, 3, 1.0)
+    limited = fit_logistic(features, targets, 3, 1.0, variance_floor=1.0)
+    assert np.abs(without.weight[:, -3:]).max() > 100 * np.abs(limited.weight[:, -3:]).max()
+    assert (limited.log_probabilities(features).argmax(axis=1) == targets).mean() > 0.95

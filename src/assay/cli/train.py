@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from assay.recipe import Recipe
 
 
+class Objective(StrEnum):
+    """What predictions are optimized for."""
+
+    accuracy = "accuracy"
+    balanced_accuracy = "balanced_accuracy"
+
+
 class SplitMethod(StrEnum):
     """How photos are assigned to splits."""
 
@@ -35,6 +42,14 @@ def train(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Output folder. (default: runs/RECIPE-N)")] = None,
     layout: LayoutOption = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Time for training with strategy auto. (default: until nothing is left to try)"),
+    ] = None,
+    objective: Annotated[
+        Objective | None,
+        typer.Option(help="accuracy: most photos correct; balanced_accuracy: all classes equally important."),
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, none, or a file.")] = None,
     split_method: Annotated[
         SplitMethod | None,
@@ -76,6 +91,8 @@ def train(
                 or keep_splits
                 or find_lr
                 or target_precision
+                or minutes
+                or objective
                 or recipe != "default"
             ):
                 raise UsageError("--resume takes all settings from the run: give no data and no other options")
@@ -89,9 +106,16 @@ def train(
                 "net.weights": weights,
                 "data.split.method": split_method,
                 "abstain.target_precision": target_precision,
+                "train.auto.minutes": minutes,
+                "train.objective": objective,
             }
             overrides = [f"{key}={_yaml_value(value)}" for key, value in chosen.items() if value is not None]
             settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout), *overrides])
+            if minutes is not None and settings.train.strategy != "auto":
+                raise UsageError(
+                    f"--minutes limits the strategy auto, and recipe {settings.name} has {settings.train.strategy}: "
+                    "leave it out, or choose another recipe, such as default"
+                )
             with result_folder(run, Path("runs"), settings.name) as folder:
                 if find_lr:
                     _find_lr(data, settings, folder, progress)
@@ -120,8 +144,9 @@ def result_summary(result: "TrainResult") -> dict[str, object]:
         "run": str(result.run.folder),
         "bundle": str(result.run.bundle),
         "classes": list(result.dataset.classes),
-        "best_epoch": result.history.best_epoch,
+        "best_epoch": result.history.best_epoch if result.history.metrics else None,
         "epochs": len(result.history.metrics),
+        "candidates": [candidate.to_dict() for candidate in result.candidates],
         "reported_split": result.reported_split,
         "metrics": {part: metrics.to_dict() for part, metrics in result.metrics.items()},
         "learning_curve": None if curve is None else curve.to_dict(),
@@ -133,15 +158,17 @@ def training_summary(result: "TrainResult") -> str:
     from assay.bundle import Bundle
     from assay.cli.console import shell_command
     from assay.cli.training_output import describe_confidence, describe_learning_curve, describe_metrics
+    from assay.pipeline.auto.finetune import FOLDER
     from assay.pipeline.learning_curve import load_learning_curve
+    from assay.pipeline.quantize import describe_int8
 
     run, part = result.run, result.reported_split
-    name = (
-        "test photos"
-        if part == "test"
-        else "validation photos (also used to select the best epoch; there is no test split)"
-    )
-    from assay.pipeline.quantize import describe_int8
+    name = "validation photos (also used to select the best epoch; there is no test split)"
+    if part == "test":
+        name = "test photos"
+    elif result.evaluated.cross_validated:
+        name = "cross-validated photos (also used to select the classifier; there is no test split)"
+    curves = run.folder / FOLDER / "split" / "curves.png" if result.candidates else run.folder / "curves.png"
 
     figures = Bundle.open(run.bundle).info.metrics
     confidence, int8 = figures["confidence"], figures.get("int8")
@@ -159,7 +186,7 @@ def training_summary(result: "TrainResult") -> str:
             "",
             f"classifier  {run.bundle}",
             f"report      {run.evaluation(part) / 'report.html'}",
-            f"figures     {run.evaluation(part)}, {run.folder / 'curves.png'}",
+            f"figures     {run.evaluation(part)}{f', {curves}' if result.history.metrics else ''}",
             f"use it      {shell_command('predict', run.bundle, _example_image(result))}",
         ]
     )
@@ -175,7 +202,7 @@ def training_callbacks(
     recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False
 ) -> "TrainCallbacks":
     """Return callbacks that print the data summary and epochs; only progress bars if `quiet`."""
-    from assay.cli.training_output import EpochPrinter, describe_data, print_head_fit
+    from assay.cli.training_output import EpochPrinter, describe_data, print_candidate, print_head_fit
     from assay.pipeline import TrainCallbacks
 
     clock = None
@@ -190,6 +217,7 @@ def training_callbacks(
         progress,
         on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.min_images_per_class) + "\n"),
         on_epoch=lambda row: printer("", row, recipe),
+        on_candidate=print_candidate,
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,
     )

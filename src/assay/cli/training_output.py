@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from assay.evaluation import AnswerCounts, Metrics, ThresholdSelection
     from assay.evaluation.learning_curve import LearningCurve
     from assay.pipeline import ExperimentCallbacks, RunMetrics
+    from assay.pipeline.auto import Candidate
     from assay.recipe import Recipe
     from assay.training import EpochMetrics, History
 
@@ -184,6 +185,23 @@ def print_head_fit(history: "History", recipe: "Recipe") -> None:
         f"loss {best.train_loss:.4f}  accuracy {best.train_accuracy:.4f}"
         f"  val loss {best.val_loss:.4f}  val accuracy {best.val_accuracy:.4f}"
     )
+
+
+def print_candidate(candidate: "Candidate") -> None:
+    """Print a candidate of the strategy `auto`."""
+    if candidate.accuracy is None:
+        echo(f"not tried: {candidate.name} ({candidate.reason})")
+        return
+    half_width = 100 * (candidate.half_width or 0)
+    echo(
+        f"after {_duration(candidate.after)}: {format_percent(candidate.accuracy)} ± {half_width:.1f} "
+        f"on {candidate.photos} held-out photos: {candidate.name}",
+        f"  {candidate.outcome}: {candidate.reason}",
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
 def experiment_callbacks(progress: "Progress", *, quiet: bool) -> "ExperimentCallbacks":

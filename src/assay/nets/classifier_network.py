@@ -70,6 +70,7 @@ class ClassifierNetwork(nn.Module):
         self.backbone = backbone
         self.head = head
         self.memory_format = preferred_memory_format(backbone)
+        self.freeze_batch_norm = False
         self._frozen = 0
 
     def forward(self, images: Tensor) -> ClassifierOutput:
@@ -138,8 +139,12 @@ class ClassifierNetwork(nn.Module):
         return len(self.backbone.stages())
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; frozen stages stay in evaluation mode."""
+        """Set training or evaluation mode; frozen stages, and batch norms on request, stay in evaluation mode."""
         super().train(mode)
+        if self.freeze_batch_norm:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         for stage in self.backbone.stages()[: self._frozen]:
             for module in stage:
                 module.eval()

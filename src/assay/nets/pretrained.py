@@ -274,9 +274,13 @@ def _packaged_file(name: str) -> Path:
     return path
 
 
+def _download_path(name: str) -> Path:
+    return cache_folder() / "weights" / PUBLISHED[name].url.rpartition("/")[2]
+
+
 def _downloaded_file(name: str, progress: Progress) -> Path:
     published = PUBLISHED[name]
-    path = cache_folder() / "weights" / published.url.rpartition("/")[2]
+    path = _download_path(name)
     try:
         return download(published.url, path, published.sha256, timeout=_DOWNLOAD_TIMEOUT, progress=progress)
     except AssayError as error:
@@ -288,10 +292,12 @@ def _downloaded_file(name: str, progress: Progress) -> Path:
         ) from error
 
 
+def local_networks() -> tuple[str, ...]:
+    """Return the networks whose ImageNet weights are on this machine: installed as a package, or downloaded before."""
+    packaged = (name for name, found in PACKAGED.items() if find_spec(found.distribution.replace("-", "_")) is not None)
+    return (*packaged, *(name for name in PUBLISHED if _download_path(name).is_file()))
+
+
 def _installed_alternative(excluding: str) -> str:
-    installed = [
-        name
-        for name, packaged in PACKAGED.items()
-        if name != excluding and find_spec(packaged.distribution.replace("-", "_")) is not None
-    ]
+    installed = [name for name in local_networks() if name in PACKAGED and name != excluding]
     return f", or choose net.name={installed[0]}, whose weights are installed" if installed else ""

@@ -70,7 +70,7 @@ def labelled_pixels(
 ) -> LabeledImages:
     """Return the images of a split at the size of validation, or with a recipe at its training size."""
     samples = dataset.part(split)
-    return LabeledImages(_pixels(dataset, samples, spec, recipe), dataset.targets(samples))
+    return LabeledImages(preprocessed_images(dataset, samples, spec, recipe), dataset.targets(samples))
 
 
 class FrozenBackbone:
@@ -120,7 +120,7 @@ class FrozenBackbone:
 
     def images(self, samples: Sequence[Sample]) -> PreprocessedImages:
         """Return preprocessed images, read through the pixel cache of the dataset."""
-        return _pixels(self._dataset, samples, self._spec, None)
+        return preprocessed_images(self._dataset, samples, self._spec, None)
 
     def cached(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32] | None:
         """Return the embeddings of images without augmentation, float32 [N, D], if all of them are cached."""
@@ -192,7 +192,7 @@ class FrozenBackbone:
                 rows[place] = kept
         if missing:
             recipe = None if view is None else self._recipe
-            images = _pixels(self._dataset, [samples[place] for place in missing], self._spec, recipe)
+            images = preprocessed_images(self._dataset, [samples[place] for place in missing], self._spec, recipe)
             done = 0
             for batch in stream_embeddings(self._loader(images, view), self._embed, self._progress):
                 for index, row in enumerate(batch, start=done):
@@ -219,9 +219,10 @@ def backbone_key(network: Network, spec: PreprocessSpec) -> str:
     return digest.hexdigest()
 
 
-def _pixels(
-    dataset: Dataset, samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe | None
+def preprocessed_images(
+    dataset: Dataset, samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe | None = None
 ) -> PreprocessedImages:
+    """Return images through the pixel cache of the dataset, at the size of validation, or of a recipe's training."""
     preprocess = Preprocess(spec)
     if recipe is not None:
         preprocess = preprocess.scaled(recipe.augment.input_scale)

@@ -1,4 +1,4 @@
-"""Fit a bundle's temperature, confidence threshold and novelty limit to validation images, and store them in it."""
+"""Fit a bundle's temperature, confidence threshold and novelty limit to held-out images, and store them in it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +8,6 @@ import numpy as np
 from safetensors.numpy import save
 
 from assay.bundle import Bundle, amend_bundle
-from assay.core.progress import Progress, no_progress
-from assay.data import Dataset, Sample
 from assay.evaluation import (
     CalibrationFit,
     Predictions,
@@ -22,25 +20,21 @@ from assay.evaluation import (
 )
 from assay.evaluation.selective_classification import novelty_limit
 from assay.inference import Classifier, NoveltyDetector, fit_novelty
-from assay.pipeline.cached_embeddings import CachedEmbeddings
-from assay.pipeline.dataset_evaluation import predict_dataset
+from assay.pipeline.held_out import HeldOut
 from assay.recipe import AbstainSpec
-
-_NOVELTY_IMAGES = 2000
-_NOVELTY_IMAGES_PER_CLASS = 20
-_MAX_NOVELTY_IMAGES = 5000
 
 
 @dataclass(frozen=True)
 class ConfidenceCalibration:
-    """The calibration of a classifier on validation images.
+    """The calibration of a classifier on held-out images.
 
     Attributes:
         calibration: the temperature, and scores before and after.
         selection: the confidence threshold; None without abstention.
         curve: precision and coverage at every threshold, from which another target can be chosen later.
         max_false_positive_rate: of the novelty check; None without one.
-        predictions: on the validation images at temperature 1.
+        predictions: on the held-out images at temperature 1.
+        in_distribution: which of them pass the novelty check, bool [N]; None without abstention.
         training: on the training images that the novelty check was fitted to; None without one.
     """
 
@@ -50,6 +44,7 @@ class ConfidenceCalibration:
     max_false_positive_rate: float | None = None
     predictions: Predictions | None = None
     training: Predictions | None = None
+    in_distribution: np.ndarray | None = None
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -67,39 +62,25 @@ class ConfidenceCalibration:
         return values
 
 
-def calibrate_bundle(
-    path: Path,
-    dataset: Dataset,
-    spec: AbstainSpec,
-    seed: int,
-    progress: Progress = no_progress,
-    *,
-    cached: CachedEmbeddings | None = None,
-) -> ConfidenceCalibration:
+def calibrate_bundle(path: Path, spec: AbstainSpec, held_out: HeldOut) -> ConfidenceCalibration:
     """Fit temperature, threshold and novelty limit of a newly written bundle, and store them in it.
 
     Args:
         path: the bundle, with temperature 1 and no thresholds; it is replaced.
-        dataset: temperature and limits are fitted to its `val` split, the novelty check to at most 5,000 images of
-            its `train` split.
         spec: target precision and allowed false positive rate.
-        seed: of the sample of training images.
-        progress: called during prediction.
-        cached: as for `predict_dataset`.
+        held_out: temperature and limits are fitted to its held-out images, the novelty check to its training images.
 
     Raises:
-        AssayError: there are no validation images, or an image can no longer be read.
+        AssayError: there are no held-out images, or an image can no longer be read.
     """
     classifier = Classifier.load(path, abstain=False)
-    validation = predict_dataset(classifier, dataset, dataset.part("val"), progress, cached=cached)
+    predictions = held_out.predictions(classifier)
     novelty, training = None, None
     if spec.enabled:
-        count = max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_PER_CLASS * len(dataset.classes))
-        sample = sample_per_class(dataset, seed, min(_MAX_NOVELTY_IMAGES, count))
-        training = predict_dataset(classifier, dataset, sample, progress, cached=cached)
+        training = held_out.training(classifier)
         if training.embedding is not None and len(training) >= 2:
             novelty = fit_novelty(training.embedding, training.actual)
-    calibration, novelty = fit_abstention(validation, novelty, spec)
+    calibration, novelty = fit_abstention(predictions, novelty, spec, held_out)
     amend_bundle(
         Bundle.open(path),
         {"temperature": calibration.calibration.temperature, "thresholds": calibration.thresholds},
@@ -109,53 +90,41 @@ def calibrate_bundle(
 
 
 def fit_abstention(
-    validation: Predictions, novelty: NoveltyDetector | None, spec: AbstainSpec
+    predictions: Predictions, novelty: NoveltyDetector | None, spec: AbstainSpec, held_out: HeldOut
 ) -> tuple[ConfidenceCalibration, NoveltyDetector | None]:
-    """Fit temperature, threshold and novelty limit to predictions on validation images.
+    """Fit temperature, threshold and novelty limit to predictions on held-out images.
 
     Args:
-        validation: at temperature 1.
+        predictions: at temperature 1.
         novelty: fitted to training images, with any limit; None without one.
         spec: target precision and allowed false positive rate.
+        held_out: made the predictions.
 
     Returns:
         The calibration, and the novelty detector with its limit; None if there are too few images for a limit.
     """
-    calibration = fit_calibration(validation)
+    calibration = fit_calibration(predictions)
     if not spec.enabled:
-        return ConfidenceCalibration(calibration, predictions=validation), None
-    passing = np.ones(len(validation), dtype=np.bool_)
-    if novelty is not None and validation.embedding is not None:
-        limit = novelty_limit(novelty.distance(validation.embedding), spec.max_false_positive_rate)
+        return ConfidenceCalibration(calibration, predictions=predictions), None
+    in_distribution = np.ones(len(predictions), dtype=np.bool_)
+    if novelty is not None and predictions.embedding is not None:
+        distances = held_out.distances(novelty, predictions)
+        limit = novelty_limit(distances, spec.max_false_positive_rate)
         novelty = None if limit is None else novelty.with_limit(limit)
-        if novelty is not None:
-            passing = novelty.score(validation.embedding) <= 1
+        if limit is not None:
+            in_distribution = distances <= limit
     else:
         novelty = None
-    probabilities = apply_temperature(validation.log_probabilities, calibration.temperature)
-    curve = precision_coverage_curve(replace(validation, probabilities=probabilities).take(passing))
+    probabilities = apply_temperature(predictions.log_probabilities, calibration.temperature)
+    curve = precision_coverage_curve(replace(predictions, probabilities=probabilities).take(in_distribution))
     return (
         ConfidenceCalibration(
             calibration,
-            choose_threshold(curve, len(validation), spec.target_precision),
+            choose_threshold(curve, len(predictions), spec.target_precision),
             curve_to_dict(curve),
             None if novelty is None else spec.max_false_positive_rate,
-            validation,
+            predictions,
+            in_distribution=in_distribution,
         ),
         novelty,
     )
-
-
-def sample_per_class(dataset: Dataset, seed: int, count: int) -> list[Sample]:
-    """Choose at most `count` training images at random, 20 of every class first."""
-    samples = dataset.part("train")
-    targets = dataset.targets(samples)
-    order = np.random.default_rng(seed).permutation(len(samples))
-    seen: dict[int, int] = {}
-    first: list[int] = []
-    others: list[int] = []
-    for row in order.tolist():
-        label = int(targets[row])
-        seen[label] = seen.get(label, 0) + 1
-        (first if seen[label] <= _NOVELTY_IMAGES_PER_CLASS else others).append(row)
-    return [samples[row] for row in sorted((first + others)[:count])]

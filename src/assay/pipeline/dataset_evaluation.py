@@ -74,15 +74,35 @@ def predict_dataset(
         probabilities.append(classifier.probabilities(outputs))
         embeddings.append(outputs.embedding)
         progress("evaluating", done, len(chosen))
-    has_sources = any(sample.source_label is not None for sample in chosen)
+    return labelled_predictions(
+        classifier.classes,
+        chosen,
+        np.concatenate(probabilities) if chosen else np.empty((0, len(index))),
+        np.concatenate(embeddings) if chosen else None,
+    )
+
+
+def labelled_predictions(
+    classes: Sequence[str], samples: Sequence[Sample], probabilities: np.ndarray, embeddings: np.ndarray | None
+) -> Predictions:
+    """Return predictions with the ids, paths and labels of the images.
+
+    Args:
+        classes: in the order of the probabilities; the labels of the images are among them.
+        samples: N images.
+        probabilities: float64 [N, C].
+        embeddings: float32 [N, D], or None.
+    """
+    index = {name: place for place, name in enumerate(classes)}
+    has_sources = any(sample.source_label is not None for sample in samples)
     return Predictions(
-        classes=classifier.classes,
-        ids=tuple(sample.id for sample in chosen),
-        paths=tuple(str(sample.path) for sample in chosen),
-        actual=np.array([index[sample.label] for sample in chosen], dtype=np.int64),
-        probabilities=np.concatenate(probabilities) if chosen else np.empty((0, len(index))),
-        embedding=np.concatenate(embeddings) if chosen else None,
-        source_labels=tuple(sample.source_label or sample.label for sample in chosen) if has_sources else None,
+        classes=tuple(classes),
+        ids=tuple(sample.id for sample in samples),
+        paths=tuple(str(sample.path) for sample in samples),
+        actual=np.array([index[sample.label] for sample in samples], dtype=np.int64),
+        probabilities=probabilities,
+        embedding=embeddings,
+        source_labels=tuple(sample.source_label or sample.label for sample in samples) if has_sources else None,
     )
 
 
@@ -183,12 +203,35 @@ def evaluate_samples(
     predictions = predict_dataset(
         classifier, dataset, samples, progress, cached=cached, use_pixel_cache=use_pixel_cache
     )
-    metrics = compute_metrics(predictions, positive_class)
-    return Evaluation(predictions, metrics, measure_confidence(classifier, predictions, threshold))
+    return evaluate_predictions(classifier, predictions, positive_class, threshold=threshold)
+
+
+def evaluate_predictions(
+    classifier: Classifier,
+    predictions: Predictions,
+    positive_class: str | None,
+    *,
+    threshold: float | None = None,
+    in_distribution: np.ndarray | None = None,
+) -> Evaluation:
+    """Measure metrics and confidence of a classifier's predictions.
+
+    Args:
+        classifier: the classifier of the predictions.
+        predictions: at the bundle's temperature.
+        positive_class: see `compute_metrics`.
+        threshold: as for `measure_confidence`.
+        in_distribution: as for `measure_confidence`.
+    """
+    confidence = measure_confidence(classifier, predictions, threshold, in_distribution)
+    return Evaluation(predictions, compute_metrics(predictions, positive_class), confidence)
 
 
 def measure_confidence(
-    classifier: Classifier, predictions: Predictions, threshold: float | None = None
+    classifier: Classifier,
+    predictions: Predictions,
+    threshold: float | None = None,
+    in_distribution: np.ndarray | None = None,
 ) -> ConfidenceMetrics:
     """Measure calibration and coverage of a classifier's predictions.
 
@@ -197,6 +240,7 @@ def measure_confidence(
         predictions: on images that were used neither for training nor for calibration, else the metrics are
             too good.
         threshold: confidence below which the classifier abstains; None: that of the bundle.
+        in_distribution: which images pass the novelty check, bool [N]; None: as the bundle decides.
     """
     if threshold is None:
         threshold = classifier.info.thresholds.get("confidence")
@@ -206,7 +250,8 @@ def measure_confidence(
         raw = predictions.log_probabilities * classifier.info.temperature
         before = calibration_scores(replace(predictions, probabilities=apply_temperature(raw, 1.0)))
     histogram = confidence_histogram(predictions.confidence)
-    in_distribution = _in_distribution(classifier, predictions)
+    if in_distribution is None:
+        in_distribution = _in_distribution(classifier, predictions)
     if threshold is None and in_distribution is None:
         return ConfidenceMetrics(before, after, None, None, histogram)
     passing = np.ones(len(predictions), dtype=np.bool_) if in_distribution is None else in_distribution

@@ -184,8 +184,21 @@ def run_learning_curve(bundle: Bundle, dataset: Dataset, progress: Progress = no
     if embeddings is None:
         return None
     targets, seed = dataset.targets(samples), bundle.info.provenance.seed
+    return curve_if_possible(samples, embeddings, targets, len(dataset.classes), seed=seed, progress=progress)
+
+
+def curve_if_possible(
+    samples: Sequence[Sample],
+    embeddings: Embeddings,
+    targets: Targets,
+    classes: int,
+    *,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> LearningCurve | None:
+    """Measure the learning curve as `measure_learning_curve`; None if the images do not allow it."""
     with suppress(AssayError):
-        return measure_learning_curve(samples, embeddings, targets, len(dataset.classes), seed=seed, progress=progress)
+        return measure_learning_curve(samples, embeddings, targets, classes, seed=seed, progress=progress)
     return None
 
 

@@ -22,8 +22,8 @@ from assay.data.loading import load_split_dataset
 from assay.evaluation import Predictions
 from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
-from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention, sample_per_class
-from assay.pipeline.dataset_evaluation import predict_dataset
+from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention
+from assay.pipeline.held_out import HeldOut, ValidationSplit, sample_per_class
 from assay.pipeline.training_overlap import class_mapping_for
 from assay.recipe import AbstainSpec, Recipe
 
@@ -127,19 +127,19 @@ def quantize_bundle(
     path: Path,
     dataset: Dataset,
     *,
-    exact: Predictions | None = None,
+    held_out: HeldOut | None = None,
     progress: Progress = no_progress,
 ) -> QuantizationResult:
     """Quantize a calibrated bundle's model; keep the int8 model if it is as accurate and faster.
 
     The bundle then predicts with the int8 model, with a temperature, threshold and novelty limit fitted to it on
-    validation images; those of the fp32 model stay in the bundle. Metrics on the test split must be computed again by
+    held-out images; those of the fp32 model stay in the bundle. Metrics on the test split must be computed again by
     the caller.
 
     Args:
         path: the bundle; it is replaced if the int8 model is kept.
-        dataset: its `train` split gives the ranges of the activations, its `val` split the accuracy.
-        exact: predictions of the fp32 model on the `val` split at temperature 1, if known.
+        dataset: its `train` split gives the ranges of the activations.
+        held_out: the images that give the accuracy; None: the `val` split.
         progress: called during prediction.
 
     Raises:
@@ -148,17 +148,17 @@ def quantize_bundle(
     """
     bundle = Bundle.open(path)
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
-    plain = _uncalibrated(bundle, bundle.model("fp32"))
+    held_out = held_out or ValidationSplit(dataset, recipe.train.seed, progress=progress)
+    plain = _uncalibrated(bundle, bundle.model("fp32"), "fp32")
     images = _training_images(dataset, plain, recipe, _CALIBRATION_IMAGES)
     batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
     quantizer = Quantizer.observe(bundle.model("fp32"), batches, cpu_count())
-    exact = predict_dataset(plain, dataset, dataset.part("val"), progress) if exact is None else exact
-    exact_accuracy = float(exact.correct.mean())
+    exact_accuracy = float(held_out.predictions(plain).correct.mean())
 
     def attempt(keep: tuple[str, ...]) -> tuple[bytes, Predictions, QuantizationResult]:
         model = quantizer.model(keep)
-        small = _uncalibrated(bundle, model)
-        found = predict_dataset(small, dataset, dataset.part("val"), progress)
+        small = _uncalibrated(bundle, model, "int8")
+        found = held_out.predictions(small)
         accuracy: dict[Precision, float] = {"fp32": exact_accuracy, "int8": float(found.correct.mean())}
         times = _time_engines(plain.engine, small.engine, bundle.info.preprocess.size)
         outcome = QuantizationResult(
@@ -179,7 +179,7 @@ def quantize_bundle(
                 break
     if not outcome.kept:
         return outcome
-    return replace(outcome, confidence=store_int8_model(bundle, model, found, recipe.abstain))
+    return replace(outcome, confidence=store_int8_model(bundle, model, found, recipe.abstain, held_out))
 
 
 def _layers_to_keep(quantizer: Quantizer, images: Callable[[], np.ndarray]) -> Iterator[tuple[str, ...]]:
@@ -191,14 +191,17 @@ def _layers_to_keep(quantizer: Quantizer, images: Callable[[], np.ndarray]) -> I
         yield tuple(harmful[:count])
 
 
-def store_int8_model(bundle: Bundle, model: bytes, found: Predictions, spec: AbstainSpec) -> ConfidenceCalibration:
+def store_int8_model(
+    bundle: Bundle, model: bytes, found: Predictions, spec: AbstainSpec, held_out: HeldOut
+) -> ConfidenceCalibration:
     """Store an int8 model in a bundle, with a temperature and thresholds of its own.
 
     Args:
         bundle: calibrated; its file is replaced.
         model: serialized ONNX model.
-        found: its predictions on validation photos at temperature 1.
+        found: its predictions on held-out images at temperature 1.
         spec: target precision and allowed false positive rate of the novelty check.
+        held_out: made the predictions.
     """
     info, tensors = bundle.info.at("fp32"), bundle.novelty()
     novelty = None if tensors is None else NoveltyDetector.from_tensors(tensors)
@@ -207,7 +210,7 @@ def store_int8_model(bundle: Bundle, model: bytes, found: Predictions, spec: Abs
         thresholds=info.thresholds,
         novelty=None if novelty is None else float(novelty.limit[0]),
     )
-    confidence, novelty = fit_abstention(found, novelty, spec)
+    confidence, novelty = fit_abstention(found, novelty, spec, held_out)
     amend_bundle(
         bundle,
         {
@@ -227,14 +230,15 @@ def _accurate_enough(outcome: QuantizationResult) -> bool:
     return outcome.drop <= MAX_ACCURACY_DROP + 1e-9
 
 
-def _uncalibrated(bundle: Bundle, model: bytes) -> Classifier:
+def _uncalibrated(bundle: Bundle, model: bytes, precision: Precision) -> Classifier:
     """Create a classifier at temperature 1 that never abstains."""
-    return Classifier(bundle.info.model_copy(update={"temperature": 1.0}), create_engine(AUTO, model))
+    info = bundle.info.model_copy(update={"temperature": 1.0})
+    return Classifier(info, create_engine(AUTO, model), precision=precision)
 
 
 def _training_images(dataset: Dataset, classifier: Classifier, recipe: Recipe, count: int) -> np.ndarray:
     """Read preprocessed training photos, balanced over the classes where possible."""
-    chosen = sample_per_class(dataset, recipe.train.seed, count)
+    chosen = sample_per_class(dataset, dataset.part("train"), recipe.train.seed, count)
     cache = PixelCache(sample.digest for sample in dataset.samples)
     pixels = PreprocessedImages(chosen, Preprocess(classifier.info.preprocess), cache)
     return np.stack([pixels[row] for row in range(len(pixels))])

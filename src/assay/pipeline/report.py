@@ -21,6 +21,7 @@ from assay.evaluation.report import EpochRow, MakeHeatmap, ReportContext, Report
 from assay.evaluation.report.gallery import LARGE
 from assay.evaluation.slices import ImageProperties
 from assay.inference import Classifier
+from assay.pipeline.auto.candidates import Candidate, candidates_table
 from assay.pipeline.dataset_evaluation import Evaluation
 from assay.pipeline.grad_cam import create_explainer
 from assay.pipeline.learning_curve import load_learning_curve, run_learning_curve
@@ -42,6 +43,8 @@ class RunEvaluation:
     """The held-out splits."""
     training: Predictions | None = None
     """A sample of the training images with their embeddings, for the nearest neighbours in the report."""
+    cross_validated: bool = False
+    """Whether `val` holds the training and validation images, each predicted by a head not trained on it."""
 
     @property
     def reported_split(self) -> Split:
@@ -57,6 +60,7 @@ def write_run_report(
     progress: Progress = no_progress,
     *,
     learning_curve: LearningCurve | None = None,
+    candidates: Sequence[Candidate] = (),
 ) -> Path:
     """Write the report of a finished run into the evaluation folder of its reported split.
 
@@ -68,6 +72,7 @@ def write_run_report(
         progress: called during the data check and while photos are rendered.
         learning_curve: what more photos would bring; None: measured if the backbone is frozen. It is also written
             to `run.learning_curve`.
+        candidates: what the strategy `auto` tried.
 
     Returns:
         The path of the page.
@@ -83,13 +88,9 @@ def write_run_report(
         write_json(run.learning_curve, learning_curve.to_dict())
     context = ReportContext(
         title=classifier.info.name,
-        split_name=SPLIT_TITLES[split],
-        warning=(
-            "the validation photos were also used to select the best epoch and to calibrate the confidence; "
-            "there is no test split."
-            if split == "val"
-            else ""
-        ),
+        split_name="cross-validated" if split == "val" and evaluated.cross_validated else SPLIT_TITLES[split],
+        warning=_validation_warning(evaluated) if split == "val" else "",
+        candidates=candidates_table(candidates) if candidates else (),
         history=_report_history(history.metrics),
         best_epoch=history.best_epoch,
         learning_curve=learning_curve,
@@ -162,6 +163,18 @@ def write_evaluation_report(
         settings=dump_recipe(Recipe.model_validate(info.provenance.recipe)),
     )
     return write_report(folder, evaluation.predictions, evaluation.metrics, context, progress)
+
+
+def _validation_warning(evaluated: RunEvaluation) -> str:
+    if evaluated.cross_validated:
+        return (
+            "each photo was predicted by a head that was not trained on it, but the same photos were also used to "
+            "select the classifier and to calibrate the confidence; there is no test split."
+        )
+    return (
+        "the validation photos were also used to select the best epoch and to calibrate the confidence; "
+        "there is no test split."
+    )
 
 
 def _check_data(source: Path, recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckReport | None:

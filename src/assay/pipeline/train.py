@@ -22,17 +22,24 @@ from assay.data import (
 )
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Metrics
+from assay.evaluation.learning_curve import LearningCurve
 from assay.nets import ClassifierNetwork as Network
+from assay.pipeline.auto import Candidate, search
 from assay.pipeline.build_network import build_model
-from assay.pipeline.cached_embeddings import FrozenBackbone, labelled_pixels
+from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, labelled_pixels
+from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
-from assay.pipeline.export_and_evaluate import export_and_evaluate
+from assay.pipeline.export_and_evaluate import TrainedModel, evaluate_bundle, write_calibrated_bundle
+from assay.pipeline.held_out import ValidationSplit
+from assay.pipeline.learning_curve import curve_if_possible
 from assay.pipeline.report import RunEvaluation, write_run_report
 from assay.pipeline.run_folder import SPLIT_TITLES, Run, check_unused, result_folder
 from assay.recipe import Layout, PreprocessSpec, Recipe, load_recipe
 from assay.training import EpochListener, History, RangeTestResult, find_learning_rate, fit
 from assay.training.callbacks import Profile
+from assay.training.feature_extraction import uses_cached_embeddings
 from assay.training.lightning_trainer import raise_on_interrupt
+from assay.training.logit_adjustment import adjust_head
 
 _KEPT_BYTES = 128 << 20
 """Bytes of files kept in memory after the scan, so that a small dataset is read once."""
@@ -47,8 +54,10 @@ class TrainCallbacks:
     """Called when the dataset is loaded and split."""
     on_epoch: EpochListener | None = None
     """Called after every epoch."""
+    on_candidate: Callable[[Candidate], None] | None = None
+    """Called after every candidate of the strategy `auto`."""
     on_history: Callable[[History], None] | None = None
-    """Called after the last epoch."""
+    """Called after the last epoch, if there was one."""
     profile: Profile | None = None
     """Collects the time of every stage, which is then written to `profile.json` in the run."""
 
@@ -62,6 +71,8 @@ class TrainResult:
     history: History
     evaluated: RunEvaluation
     """The bundle and its evaluation on validation and, if there is one, test."""
+    candidates: tuple[Candidate, ...] = ()
+    """What the strategy `auto` tried; empty for the other strategies."""
 
     @property
     def metrics(self) -> Mapping[Split, Metrics]:
@@ -253,7 +264,7 @@ def _train(
     resume: bool = False,
     report: bool = True,
 ) -> TrainResult:
-    recipe, (network, spec) = run.recipe(), model
+    recipe = run.recipe()
     profile = callbacks.profile or Profile()
     with raise_on_interrupt(run.folder):
         if not run.manifest.exists():
@@ -265,28 +276,103 @@ def _train(
             write_manifest(dataset, run.manifest)
         if callbacks.on_data is not None:
             callbacks.on_data(dataset)
-        history = fit(
-            network,
-            recipe,
-            labelled_pixels(dataset, "train", spec, recipe),
-            labelled_pixels(dataset, "val", spec),
-            run=run.folder,
-            resume=resume,
-            embeddings=FrozenBackbone(network, spec, recipe, dataset, callbacks.progress).embedded,
-            progress=callbacks.progress,
-            on_epoch=callbacks.on_epoch,
-            profile=callbacks.profile,
-        )
-        if callbacks.on_history is not None:
-            callbacks.on_history(history)
+        if recipe.train.strategy == "auto":
+            trained = _search(run, dataset, recipe, callbacks, report=report)
+        else:
+            trained = _fit(run, dataset, model, recipe, callbacks, resume=resume)
+        if callbacks.on_history is not None and trained.history.metrics:
+            callbacks.on_history(trained.history)
         with profile.during("writing and evaluating the bundle"):
-            evaluated = export_and_evaluate(
-                run, dataset, network, recipe, spec, report=report, progress=callbacks.progress
+            evaluated = evaluate_bundle(
+                run,
+                dataset,
+                trained.model,
+                trained.calibration or write_calibrated_bundle(run, dataset, trained.model),
+                cached=trained.cached,
+                report=report,
+                progress=callbacks.progress,
             )
         if report:
             with profile.during("report"):
-                write_run_report(run, dataset, evaluated, history, callbacks.progress)
+                write_run_report(
+                    run,
+                    dataset,
+                    evaluated,
+                    trained.history,
+                    callbacks.progress,
+                    learning_curve=trained.learning_curve,
+                    candidates=trained.candidates,
+                )
         if callbacks.profile is not None:
             write_json(run.folder / "profile.json", profile.to_dict())
         run.finish()
-    return TrainResult(run, dataset.without_content(), history, evaluated)
+    return TrainResult(run, dataset.without_content(), trained.history, evaluated, trained.candidates)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    model: TrainedModel
+    history: History
+    calibration: ConfidenceCalibration | None = None
+    """Of the run's bundle, if it is written already."""
+    cached: CachedEmbeddings | None = None
+    candidates: tuple[Candidate, ...] = ()
+    learning_curve: LearningCurve | None = None
+
+
+def _fit(
+    run: Run,
+    dataset: Dataset,
+    model: tuple[Network, PreprocessSpec],
+    recipe: Recipe,
+    callbacks: TrainCallbacks,
+    *,
+    resume: bool,
+) -> _Trained:
+    """Train by a fixed strategy."""
+    network, spec = model
+    backbone = FrozenBackbone(network, spec, recipe, dataset, callbacks.progress)
+    history = fit(
+        network,
+        recipe,
+        labelled_pixels(dataset, "train", spec, recipe),
+        labelled_pixels(dataset, "val", spec),
+        run=run.folder,
+        resume=resume,
+        embeddings=backbone.embedded,
+        progress=callbacks.progress,
+        on_epoch=callbacks.on_epoch,
+        profile=callbacks.profile,
+    )
+    adjust_head(network.head, dataset.targets(dataset.part("train")), recipe.train)
+    cached = CachedEmbeddings(backbone, network.head) if uses_cached_embeddings(recipe) else None
+    held_out = ValidationSplit(dataset, recipe.train.seed, cached, callbacks.progress)
+    return _Trained(TrainedModel(network, recipe, spec, held_out), history, cached=cached)
+
+
+def _search(run: Run, dataset: Dataset, recipe: Recipe, callbacks: TrainCallbacks, *, report: bool) -> _Trained:
+    """Train by the strategy `auto`."""
+    profile = callbacks.profile or Profile()
+    with profile.during("candidates"):
+        found = search(
+            run,
+            dataset,
+            recipe,
+            progress=callbacks.progress,
+            # An experiment is interrupted as a whole.
+            keep_best_on_interrupt=report,
+            on_candidate=callbacks.on_candidate,
+            on_epoch=callbacks.on_epoch,
+        )
+    curve = None
+    if report:
+        with profile.during("learning curve"):
+            curve = curve_if_possible(
+                found.protocol.samples,
+                found.probe.embeddings,
+                found.protocol.targets,
+                len(dataset.classes),
+                seed=recipe.train.seed,
+                progress=callbacks.progress,
+            )
+    return _Trained(found.model, found.history, found.calibration, candidates=found.candidates, learning_curve=curve)

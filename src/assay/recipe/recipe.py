@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assay.recipe.augmentation import AugmentSpec
 from assay.recipe.base import Settings
@@ -90,3 +90,16 @@ class Recipe(Settings):
     abstain: AbstainSpec = AbstainSpec()
     serve: ServeSpec = ServeSpec()
     live: LiveSpec = LiveSpec()
+
+    @model_validator(mode="after")
+    def _check_auto(self) -> Self:
+        if self.train.strategy != "auto":
+            return self
+        remedy = "choose another train.strategy"
+        if self.net.weights == "none" or self.net.name in {"resnet", "convnet"}:
+            raise ValueError(f"train.strategy is auto, which needs pretrained weights: {remedy}, such as scratch")
+        if self.net.head.hidden:
+            raise ValueError(f"train.strategy is auto, which fits a linear head: set net.head.hidden=[], or {remedy}")
+        if self.train.freeze:
+            raise ValueError(f"train.strategy is auto, which ignores train.freeze: set it to 0, or {remedy}")
+        return self

@@ -24,7 +24,7 @@ class EarlyStoppingSpec(Settings):
 class StagedSpec(Settings):
     """The two stages of strategy `staged`."""
 
-    head_epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 3
+    head_epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS)] = 3
     """Epochs in which only the head is trained; in the remaining epochs all layers are trained."""
     head_lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate of the first stage."""
@@ -33,12 +33,34 @@ class StagedSpec(Settings):
     geometrically to the head."""
 
 
+class AutoSpec(Settings):
+    """What the strategy `auto` tries."""
+
+    minutes: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Time for training, without the final evaluation; null: until nothing is left to try."""
+    backbones: tuple[str, ...] | None = None
+    """Other networks to try after `net.name`; their weights are downloaded if necessary. null: EfficientNet-Lite1 and
+    -Lite2 and the published ResNets, as far as their weights are on this machine already."""
+    fine_tune: bool = True
+    """Try fine-tuning all layers from the best linear probe, with the other settings of `train`."""
+
+
 class TrainSpec(Settings):
     """Strategy, optimizer, schedule and other settings of training."""
 
-    strategy: Literal["scratch", "probe", "finetune", "staged"] = "staged"
-    """scratch: from random weights; probe: frozen backbone, only the head is trained; finetune: all layers;
+    strategy: Literal["auto", "scratch", "probe", "finetune", "staged"] = "staged"
+    """auto: the best of several linear probes and of fine-tuning from them, by cross-validation; scratch: from random
+    weights; probe: frozen backbone, only the head is trained; finetune: all layers;
     staged: first the head, then all layers with lower learning rates for the early ones."""
+    objective: Literal["accuracy", "balanced_accuracy"] | None = None
+    """What the predictions are optimized for. accuracy: the share of correct answers, for photos with class frequencies
+    as in training; balanced_accuracy: the mean recall of the classes, as if all classes were equally frequent. The
+    logits are adjusted by the class frequencies after training (logit adjustment). null: accuracy with `auto`; with
+    the other strategies no adjustment, so that `balance` decides."""
+    keep_epoch: Literal["best", "last"] = "best"
+    """Whose weights are kept: those of the epoch with the best validation metric, or those of the last one."""
+    freeze_batch_norm: bool = False
+    """Keep the statistics of the backbone's batch norm layers; their scale and shift are trained."""
     augmentation_views: Annotated[int, Field(ge=0, le=1000)] = 0
     """With `probe` and augmentation: number of augmented views of every training photo whose embeddings are
     cached; 0: a new view in every epoch, for which every photo goes through the backbone again."""
@@ -83,3 +105,4 @@ class TrainSpec(Settings):
     tensorboard: bool = False
     """Write TensorBoard events to the run folder."""
     staged: StagedSpec = StagedSpec()
+    auto: AutoSpec = AutoSpec()

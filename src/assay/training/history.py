@@ -65,7 +65,9 @@ def epoch_score(metrics: EpochMetrics, spec: TrainSpec) -> tuple[float, float]:
 
 
 def best_epoch_of(epochs: Sequence[EpochMetrics], spec: TrainSpec) -> EpochMetrics:
-    """Return the best epoch; the first of several equal ones."""
+    """Return the epoch whose weights are kept: the best one, the first of several equal ones, or the last one."""
+    if spec.keep_epoch == "last":
+        return epochs[-1]
     return max(epochs, key=lambda metrics: epoch_score(metrics, spec))
 
 

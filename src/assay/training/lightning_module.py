@@ -53,6 +53,7 @@ class ClassifierModule(LightningModule):
         self._first_epoch = first_epoch
         self._optimizer_state = optimizer_state
         self._frozen = frozen_stage_count(network, schedule.spec)
+        network.freeze_batch_norm = schedule.spec.freeze_batch_norm
         network.freeze(self._frozen)
 
     @property

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -17,10 +18,12 @@ from threadpoolctl import ThreadpoolController
 Embeddings = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64]
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 """Inverse regularization strengths that `cross_fit` compares: scikit-learn's C, for standardized embeddings."""
 
 _MAX_ITERATIONS = 200
+_MAX_WORSE = 2
+"""Strengths in a row that are worse than the best one before the search ends."""
 _SMALLEST_PROBABILITY = 1e-12
 
 
@@ -49,17 +52,23 @@ class LogisticHead:
 
 @dataclass(frozen=True, slots=True)
 class CrossFit:
-    """Out-of-fold predictions at the best regularization."""
+    """Heads of all folds at the best regularization, and their predictions on held-out rows."""
 
     strength: float
     """The chosen inverse regularization strength."""
+    heads: tuple[LogisticHead, ...]
+    """One per fold."""
     log_probabilities: npt.NDArray[np.float64]
-    """[N, C], of every image by the head that was not trained on it."""
+    """[M, C], of every held-out row by the head that was not trained on it, fold after fold."""
+    rows: npt.NDArray[np.int64]
+    """[M], the held-out rows."""
     losses: MappingProxyType[float, float]
-    """Mean out-of-fold log loss by strength."""
+    """Mean log loss on held-out rows, after temperature scaling, by strength."""
 
 
-def fit_logistic(embeddings: Embeddings, targets: Targets, classes: int, strength: float) -> LogisticHead:
+def fit_logistic(
+    embeddings: Embeddings, targets: Targets, classes: int, strength: float, *, variance_floor: float = 0.0
+) -> LogisticHead:
     """Fit a linear classifier to convergence (L-BFGS).
 
     Features are standardized for the fit; the returned weights apply to the embeddings as they are.
@@ -69,11 +78,15 @@ def fit_logistic(embeddings: Embeddings, targets: Targets, classes: int, strengt
         targets: int64 [N], 0 to `classes` - 1.
         classes: number of classes; those without a row get probability 0.
         strength: inverse of the L2 regularization of the standardized problem.
+        variance_floor: added to the variance of every feature before it is standardized, as a share of the mean
+            variance. Without it, features that hardly vary get large weights, and the head no longer fits once
+            fine-tuning changes the features.
 
     Raises:
         ValueError: the rows have fewer than two classes.
     """
-    mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
+    mean, variance = embeddings.mean(axis=0), embeddings.var(axis=0)
+    std = np.sqrt(variance + variance_floor * variance.mean())
     scale = np.where(std > 0, std, 1).astype(np.float32)
     model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, tol=1e-3)
     # The products are small: on a busy machine they take fifty times as long with several threads, which then wait for
@@ -105,25 +118,47 @@ def cross_fit(
     folds: Sequence[FoldIndices],
     strengths: Sequence[float] = STRENGTHS,
 ) -> CrossFit:
-    """Choose the regularization by the mean out-of-fold log loss.
+    """Choose the regularization by the mean log loss on held-out rows, after temperature scaling.
+
+    The search ends once two stronger values in a row were better.
 
     Args:
         embeddings: float32 [N, D].
         targets: int64 [N].
         classes: number of classes.
-        folds: every row is held out once.
+        folds: no row is held out twice.
         strengths: candidates, from strong to weak regularization.
     """
-    found = {}
+    rows = np.concatenate([fold.held_out for fold in folds])
+    losses: dict[float, float] = {}
+    best: tuple[float, tuple[LogisticHead, ...], npt.NDArray[np.float64]] | None = None
+    worse = 0
     for strength in strengths:
-        log_probabilities = np.empty((len(targets), classes))
-        for train, held_out in folds:
-            head = fit_logistic(embeddings[train], targets[train], classes, strength)
-            log_probabilities[held_out] = head.log_probabilities(embeddings[held_out])
-        found[strength] = log_probabilities
-    losses = {strength: log_loss(values, targets) for strength, values in found.items()}
-    best = min(losses, key=lambda strength: losses[strength])
-    return CrossFit(best, found[best], MappingProxyType(losses))
+        heads = tuple(fit_logistic(embeddings[fold.train], targets[fold.train], classes, strength) for fold in folds)
+        found = np.concatenate(
+            [head.log_probabilities(embeddings[fold.held_out]) for head, fold in zip(heads, folds, strict=True)]
+        )
+        losses[strength] = calibrated_log_loss(found, targets[rows])
+        if best is None or losses[strength] < losses[best[0]]:
+            best, worse = (strength, heads, found), 0
+        else:
+            worse += 1
+        if worse == _MAX_WORSE:
+            break
+    if best is None:
+        raise ValueError("there is no regularization strength to choose from")
+    return CrossFit(*best, rows, MappingProxyType(losses))
+
+
+def calibrated_log_loss(log_probabilities: npt.NDArray[np.float64], targets: Targets) -> float:
+    """Return the mean log loss at the best temperature from 1 (no change) to 10."""
+    found = minimize_scalar(
+        lambda power: log_loss(log_softmax(log_probabilities / 10**power, axis=1), targets),
+        bounds=(0.0, 1.0),
+        method="bounded",
+        options={"xatol": 1e-3},
+    )
+    return min(float(found.fun), log_loss(log_probabilities, targets))
 
 
 def log_loss(log_probabilities: npt.NDArray[np.float64], targets: Targets) -> float:

@@ -273,6 +273,7 @@ def _contents(data: ReportData, context: ReportContext) -> list[tuple[str, str]]
         ("slices", "Accuracy by image property", counted and bool(data.slices)),
         ("labels", "Possible label errors", counted),
         ("mistakes", "Misclassified photos", counted),
+        ("candidates", "Candidates", bool(context.candidates)),
         ("training", "Training", bool(context.history)),
         ("learning-curve", "More photos", context.learning_curve is not None),
         ("data", "Data", about_data),

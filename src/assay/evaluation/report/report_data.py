@@ -66,6 +66,7 @@ class ReportContext:
         warning: a sentence on why the metrics may be too good; empty: none.
         history: metrics of each epoch.
         best_epoch: the epoch whose weights were kept; 0: unknown.
+        candidates: what training tried, as a table with a header; empty: training had no choice.
         learning_curve: what more training images would bring; None: not measured.
         temperature: what the logits were divided by before the softmax; if not 1, calibration is shown before
             and after.
@@ -89,6 +90,7 @@ class ReportContext:
     warning: str = ""
     history: Sequence[EpochRow] = ()
     best_epoch: int = 0
+    candidates: Sequence[Sequence[str]] = ()
     learning_curve: LearningCurve | None = None
     temperature: float = 1.0
     threshold: float | None = None

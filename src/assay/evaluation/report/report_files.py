@@ -104,6 +104,7 @@ def report_to_dict(data: ReportData, context: ReportContext) -> dict[str, Any]:
         ],
         "history": [epoch._asdict() for epoch in context.history],
         "best_epoch": context.best_epoch or None,
+        "candidates": [list(row) for row in context.candidates],
         "learning_curve": None if context.learning_curve is None else context.learning_curve.to_dict(),
         "findings": None if context.findings is None else [finding._asdict() for finding in context.findings],
         "splits": {

@@ -1,0 +1,91 @@
+"""What the strategy `auto` tried: one record per candidate, as a table and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from assay.core.tables import write_json
+from assay.core.text_layout import format_percent
+from assay.pipeline.auto.scores import Gain, HeldOutScores
+
+Outcome = Literal["kept", "not kept", "not tried"]
+
+CANDIDATES_FILE = "candidates.json"
+"""In the run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One candidate of a search.
+
+    Attributes:
+        name: what it is, such as `linear probe, efficientnet-lite0, stretch, 224 pixels`.
+        outcome: whether it was kept, at its time.
+        reason: why.
+        photos: number of held-out photos; 0 if it was not tried.
+        accuracy: on them, 0-1.
+        balanced_accuracy: mean recall of the classes on them, 0-1.
+        half_width: half the width of the 95 % interval of the objective.
+        log_loss: on them, after temperature scaling, in nats.
+        seconds: that it took.
+        after: seconds from the start of the training to its end.
+    """
+
+    name: str
+    outcome: Outcome
+    reason: str
+    photos: int = 0
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    half_width: float | None = None
+    log_loss: float | None = None
+    seconds: float = 0.0
+    after: float = 0.0
+
+    @classmethod
+    def tried(
+        cls, name: str, scores: HeldOutScores, outcome: Outcome, reason: str, *, seconds: float, after: float
+    ) -> "Candidate":
+        """Return the record of a candidate with scores."""
+        return cls(
+            name=name,
+            outcome=outcome,
+            reason=reason,
+            photos=len(scores),
+            accuracy=scores.accuracy,
+            balanced_accuracy=scores.balanced_accuracy,
+            half_width=scores.half_width,
+            log_loss=float((scores.losses * scores.weights).mean()),
+            seconds=seconds,
+            after=after,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def describe_gain(gain: Gain, objective: str) -> str:
+    """Return a comparison with the best candidate before, in words."""
+    points, error = 100 * gain.objective, 100 * gain.objective_error
+    name = objective.replace("_", " ")
+    text = f"{name} {points:+.1f} ± {error:.1f} points, log loss {-gain.loss:+.3f} ± {gain.loss_error:.3f}"
+    return text if gain.is_better else f"{text}: within noise or worse"
+
+
+def candidates_table(candidates: Sequence[Candidate]) -> list[list[str]]:
+    """Return a header and one row per candidate."""
+    rows = [["candidate", "accuracy", "balanced", "log loss", "seconds", "result", "reason"]]
+    for candidate in candidates:
+        loss = "" if candidate.log_loss is None else f"{candidate.log_loss:.3f}"
+        figures = [format_percent(candidate.accuracy), format_percent(candidate.balanced_accuracy), loss]
+        if candidate.accuracy is None:
+            figures = ["", "", ""]
+        rows.append([candidate.name, *figures, f"{candidate.seconds:.0f}", candidate.outcome, candidate.reason])
+    return rows
+
+
+def write_candidates(folder: Path, candidates: Sequence[Candidate]) -> None:
+    """Write `candidates.json` into a run folder."""
+    write_json(folder / CANDIDATES_FILE, [candidate.to_dict() for candidate in candidates])

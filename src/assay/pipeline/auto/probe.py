@@ -1,0 +1,210 @@
+"""Candidates with a frozen backbone: a linear head on cached embeddings, scored by grouped cross-validation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from assay.core.errors import AssayError
+from assay.core.progress import Progress
+from assay.data import Dataset, Sample, validation_folds
+from assay.nets import ClassifierNetwork as Network
+from assay.pipeline.auto.scores import HeldOutScores
+from assay.pipeline.build_network import build_model
+from assay.pipeline.cached_embeddings import FrozenBackbone
+from assay.pipeline.held_out import CrossFittedHeads
+from assay.recipe import PreprocessSpec, Recipe
+from assay.training.logistic_regression import CrossFit, Embeddings, FoldIndices, LogisticHead, cross_fit, fit_logistic
+from assay.training.logit_adjustment import Objective, logit_offsets
+
+FOLDS = 5
+_REPEATS = 3
+FEW_IMAGES_PER_CLASS = 40
+"""With fewer training and validation images of a class, cross-validation is repeated."""
+_MAX_CROSS_VALIDATED = 4_000
+"""With more images the validation split is large enough; one fit takes minutes then."""
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """The images and folds on which all candidates of a search are compared.
+
+    Attributes:
+        dataset: every image has its split.
+        samples: the N training and validation images; those of the test split are not used.
+        targets: class indices, int64 [N].
+        repeats: the folds of every repetition.
+        objective: what the candidates are compared by.
+        seed: of the folds.
+    """
+
+    dataset: Dataset
+    samples: tuple[Sample, ...]
+    targets: npt.NDArray[np.int64]
+    repeats: tuple[tuple[FoldIndices, ...], ...]
+    objective: Objective
+    seed: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, recipe: Recipe) -> "Protocol":
+        """Choose the folds: repeated if a class has few images, the validation split alone if there are very many."""
+        samples = (*dataset.part("train"), *dataset.part("val"))
+        targets, seed = dataset.targets(samples), recipe.train.seed
+        counts = np.bincount(targets, minlength=len(dataset.classes))
+        few = int(counts[counts > 0].min()) < FEW_IMAGES_PER_CLASS
+        folds = () if len(samples) > _MAX_CROSS_VALIDATED else _folds(samples, targets, seed, _REPEATS if few else 1)
+        return cls(
+            dataset,
+            samples,
+            targets,
+            folds or (split_fold(dataset),),
+            recipe.train.objective or "accuracy",
+            seed,
+        )
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """Whether all training and validation images are held out once per repetition."""
+        return sum(len(fold.held_out) for fold in self.repeats[0]) == len(self.samples)
+
+    @property
+    def offsets(self) -> npt.NDArray[np.float64]:
+        """What the objective adds to the logits of a head that was trained without balancing, float64 [C]."""
+        counts = np.bincount(self.targets, minlength=len(self.dataset.classes))
+        return logit_offsets(counts, self.objective, balanced=False)
+
+
+def split_fold(dataset: Dataset) -> tuple[FoldIndices]:
+    """Return the training and validation split as one fold; rows count training images first."""
+    training, validation = len(dataset.part("train")), len(dataset.part("val"))
+    return (FoldIndices(np.arange(training), np.arange(training, training + validation)),)
+
+
+def _folds(
+    samples: Sequence[Sample], targets: npt.NDArray[np.int64], seed: int, repeats: int
+) -> tuple[tuple[FoldIndices, ...], ...]:
+    """Return grouped folds of every repetition; empty if there are too few groups for folds with all classes."""
+    row_of = {sample.id: row for row, sample in enumerate(samples)}
+    found = []
+    for repeat in range(repeats):
+        try:
+            folds = validation_folds(samples, FOLDS, seed + repeat)
+        except AssayError:
+            return ()
+        indices = tuple(
+            FoldIndices(
+                np.array([row_of[sample.id] for sample in fold.train]),
+                np.array([row_of[sample.id] for sample in fold.val]),
+            )
+            for fold in folds
+        )
+        present = len(np.unique(targets))
+        if any(len(np.unique(targets[fold.train])) < present for fold in indices):
+            return ()
+        found.append(indices)
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProbe:
+    """A frozen backbone with a linear head.
+
+    Attributes:
+        name: of the candidate.
+        network: with pretrained weights and the final head, which is fitted to all training and validation images.
+        recipe: with the network and preprocessing of this candidate.
+        spec: the preprocessing, with mean and standard deviation.
+        embeddings: of all images of the protocol, float32 [N, D].
+        fit: the first repetition.
+        head: the final one, adjusted for the objective.
+        scores: on the held-out images.
+    """
+
+    name: str
+    network: Network
+    recipe: Recipe
+    spec: PreprocessSpec
+    embeddings: Embeddings
+    fit: CrossFit
+    head: LogisticHead
+    scores: HeldOutScores
+
+    def held_out(self, protocol: Protocol, progress: Progress) -> CrossFittedHeads:
+        """Return how the bundle of this candidate predicts held-out images."""
+        return CrossFittedHeads(
+            protocol.dataset,
+            protocol.samples,
+            self.embeddings,
+            protocol.repeats[0],
+            self.fit,
+            protocol.offsets,
+            self.head,
+            protocol.seed,
+            progress,
+        )
+
+    def head_on(
+        self,
+        protocol: Protocol,
+        rows: npt.NDArray[np.int64],
+        *,
+        strength: float | None = None,
+        variance_floor: float = 0,
+    ) -> LogisticHead:
+        """Fit a head to some of the images, not adjusted for the objective.
+
+        Args:
+            protocol: of the images.
+            rows: the images.
+            strength: as for `fit_logistic`; None: that of the probe.
+            variance_floor: as for `fit_logistic`.
+        """
+        return fit_logistic(
+            self.embeddings[rows],
+            protocol.targets[rows],
+            len(protocol.dataset.classes),
+            strength or self.fit.strength,
+            variance_floor=variance_floor,
+        )
+
+
+def probe_name(recipe: Recipe) -> str:
+    """Return the name of a linear probe in tables and messages."""
+    spec = recipe.preprocess
+    return f"linear probe, {recipe.net.name}, {spec.resize_mode}, {spec.size} pixels"
+
+
+def fit_probe(protocol: Protocol, recipe: Recipe, progress: Progress) -> LinearProbe:
+    """Embed all images, choose the regularization by cross-validation, and fit the final head.
+
+    Raises:
+        AssayError: an image or the weights cannot be read.
+    """
+    network, spec = build_model(recipe, protocol.dataset, progress)
+    embeddings = FrozenBackbone(network, spec, recipe, protocol.dataset, progress).plain(protocol.samples)
+    classes = len(protocol.dataset.classes)
+    fits = []
+    for folds in protocol.repeats:
+        fits.append(cross_fit(embeddings, protocol.targets, classes, folds))
+        progress("fitting heads", len(fits), len(protocol.repeats))
+    first = fits[0]
+    # Every repetition holds out the same images in another order.
+    order = np.argsort(first.rows)
+    logits = [fit.log_probabilities[np.argsort(fit.rows)] + protocol.offsets for fit in fits]
+    rows = first.rows[order]
+    scores = HeldOutScores.of(
+        [protocol.samples[row] for row in rows], protocol.targets[rows], logits, protocol.objective
+    )
+    plain = fit_logistic(embeddings, protocol.targets, classes, first.strength)
+    head = LogisticHead(plain.weight, (plain.bias + protocol.offsets).astype(np.float32))
+    load_head(network, head)
+    return LinearProbe(probe_name(recipe), network, recipe, spec, embeddings, first, head, scores)
+
+
+def load_head(network: Network, head: LogisticHead) -> None:
+    """Copy a fitted head into a network, in place."""
+    with torch.no_grad():
+        network.head.fc.weight.copy_(torch.from_numpy(head.weight))
+        network.head.fc.bias.copy_(torch.from_numpy(np.maximum(head.bias, np.finfo(np.float32).min)))

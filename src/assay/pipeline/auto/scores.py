@@ -1,0 +1,163 @@
+"""Scores of a candidate on held-out images, and the paired comparison of two candidates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from assay.data import Sample
+from assay.evaluation.intervals import CONFIDENCE_LEVEL, normal_quantile
+from assay.training.logit_adjustment import Objective
+
+Floats = npt.NDArray[np.float64]
+
+_SMALLEST_LOG = float(np.log(1e-6))
+"""Smallest log probability in a loss: a single confident mistake must not outweigh all other images."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutScores:
+    """Predictions on M held-out images; with repeated cross-validation, the mean over the repeats.
+
+    Attributes:
+        ids: of the images, M of them.
+        correct: share of correct predictions, float64 [M], 0-1.
+        losses: log loss after temperature scaling, float64 [M], in nats.
+        weights: float64 [M], mean 1: equal, or inverse class frequencies for balanced accuracy.
+        groups: number of each image's group, int64 [M]; images of a group are not independent.
+        targets: class indices, int64 [M].
+    """
+
+    ids: tuple[str, ...]
+    correct: Floats
+    losses: Floats
+    weights: Floats
+    groups: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, samples: Sequence[Sample], targets: npt.NDArray[np.int64], logits: Sequence[Floats], objective: Objective
+    ) -> "HeldOutScores":
+        """Score the logits of images.
+
+        Args:
+            samples: M images.
+            targets: class indices, int64 [M].
+            logits: [M, C] of every repeat, adjusted for the objective; log probabilities serve as well.
+            objective: balanced accuracy weights all classes equally.
+        """
+        weights = np.ones(len(targets))
+        if objective == "balanced_accuracy":
+            counts = np.bincount(targets)
+            weights = (1 / np.maximum(counts, 1))[targets]
+            weights *= len(weights) / weights.sum()
+        names = [sample.group or f"{sample.id} alone" for sample in samples]
+        groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        correct = np.mean([values.argmax(axis=1) == targets for values in logits], axis=0)
+        losses = np.mean([_calibrated_losses(values, targets, weights) for values in logits], axis=0)
+        return cls(tuple(sample.id for sample in samples), correct, losses, weights, groups, targets)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def objective(self) -> float:
+        """Accuracy, or balanced accuracy, 0-1."""
+        return float(np.average(self.correct, weights=self.weights))
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Share of correct predictions, 0-1."""
+        return float(self.correct.mean())
+
+    @cached_property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that have images, 0-1."""
+        return float(np.mean([self.correct[self.targets == target].mean() for target in np.unique(self.targets)]))
+
+    @cached_property
+    def half_width(self) -> float:
+        """Half the width of the 95 % interval of `objective`."""
+        count = len(self)
+        if count < 2:
+            return 1.0
+        error = standard_error(self.correct, self.weights, self.groups)
+        # With no or few mistakes the observed variance is too small: never below that of two more mistakes.
+        share = (self.objective * count + 1) / (count + 2)
+        return normal_quantile(CONFIDENCE_LEVEL) * max(error, float(np.sqrt(share * (1 - share) / count)))
+
+
+class Gain(NamedTuple):
+    """What a candidate gains over another one on the same images, with standard errors."""
+
+    objective: float
+    """Difference of accuracy or balanced accuracy, as a share of 1."""
+    objective_error: float
+    loss: float
+    """Decrease of the log loss in nats."""
+    loss_error: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the gain is more than noise.
+
+        That is: more than one standard error in the objective; or no loss there, and more than one standard error in
+        the log loss, which depends less on chance.
+        """
+        if self.objective > self.objective_error:
+            return True
+        return self.objective >= 0 and self.loss > self.loss_error
+
+
+def gain_over(new: HeldOutScores, old: HeldOutScores) -> Gain:
+    """Compare two candidates image by image.
+
+    Raises:
+        ValueError: they were not scored on the same images.
+    """
+    if new.ids != old.ids:
+        raise ValueError("the candidates have scores of different images")
+    correct, losses = new.correct - old.correct, old.losses - new.losses
+    return Gain(
+        float(np.average(correct, weights=new.weights)),
+        standard_error(correct, new.weights, new.groups),
+        float(np.average(losses, weights=new.weights)),
+        standard_error(losses, new.weights, new.groups),
+    )
+
+
+def standard_error(values: Floats, weights: Floats, groups: npt.NDArray[np.int64]) -> float:
+    """Return the standard error of a weighted mean whose values are independent between groups only.
+
+    Source: K.-Y. Liang and S. L. Zeger, "Longitudinal data analysis using generalized linear models" (1986), the
+        cluster-robust variance.
+    """
+    residuals = weights * (values - np.average(values, weights=weights))
+    sums = np.bincount(groups, weights=residuals)
+    count = len(sums)
+    if count < 2:
+        return float("inf")
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / weights.sum())
+
+
+def _calibrated_losses(logits: Floats, targets: npt.NDArray[np.int64], weights: Floats) -> Floats:
+    """Return the log loss of every image at the temperature from 1 to 10 with the lowest mean."""
+
+    def losses(power: float) -> Floats:
+        rows = log_softmax(logits / 10**power, axis=1)[np.arange(len(targets)), targets]
+        values: Floats = -np.maximum(rows, _SMALLEST_LOG)
+        return values
+
+    found = minimize_scalar(
+        lambda power: float(np.average(losses(power), weights=weights)),
+        bounds=(0.0, 1.0),
+        method="bounded",
+        options={"xatol": 1e-3},
+    )
+    return losses(float(found.x))

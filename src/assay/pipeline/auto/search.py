@@ -1,0 +1,240 @@
+"""The search of the strategy `auto`: which candidates are tried, in which order, and which one is kept.
+
+A linear probe comes first; its bundle is written at once, so that there is a usable result within seconds. Then come
+other ways to fit photos into the input, a larger input, other backbones, and fine-tuning from the best probe. A
+candidate replaces the best one before only if it is better by more than noise on the same held-out images.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import inf, log
+
+import numpy as np
+
+from assay.core.progress import Progress
+from assay.data import Dataset, Sample
+from assay.evaluation.predictions import evenly_spaced
+from assay.image import inspect
+from assay.nets.pretrained import local_networks
+from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, write_candidates
+from assay.pipeline.auto.finetune import FineTuned, FineTuningPlan, fine_tune
+from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe, probe_name
+from assay.pipeline.auto.scores import gain_over
+from assay.pipeline.calibrate import ConfidenceCalibration
+from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
+from assay.pipeline.held_out import ValidationSplit
+from assay.pipeline.run_folder import Run
+from assay.recipe import PreprocessSpec, Recipe
+from assay.training import EpochListener, History, TrainingInterruptedError
+
+CandidateListener = Callable[[Candidate], None]
+
+_MEASURED_IMAGES = 64
+_SAME_SHAPE = log(1.1)
+"""Logarithm of the aspect ratio below which photos count as square."""
+_MORE_DETAIL = 1.25
+"""Longer side of the photos, as a multiple of the input, above which a larger input is tried."""
+_LARGER = 1.43
+_SIZE_STEP = 32
+_LARGER_BACKBONES = ("efficientnet-lite1", "efficientnet-lite2", "resnet18", "resnet34", "resnet50", "resnet50v2")
+_NO_EPOCHS = History((), 0, stopped_early=False, seconds=0.0)
+
+
+@dataclass(frozen=True)
+class AutoResult:
+    """The result of a search.
+
+    Attributes:
+        model: the best candidate.
+        calibration: of the run's bundle, which holds the best candidate.
+        probe: the best linear probe; a fine-tuned network started from it.
+        protocol: images and folds.
+        candidates: all of them in the order tried.
+        history: of the fine-tuning, if its network was kept; else without epochs.
+    """
+
+    model: TrainedModel
+    calibration: ConfidenceCalibration
+    probe: LinearProbe
+    protocol: Protocol
+    candidates: tuple[Candidate, ...]
+    history: History
+
+
+def search(
+    run: Run,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    progress: Progress,
+    keep_best_on_interrupt: bool = True,
+    on_candidate: CandidateListener | None = None,
+    on_epoch: EpochListener | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> AutoResult:
+    """Find the best candidate; its calibrated bundle is written.
+
+    Args:
+        run: its folder receives the bundle, `candidates.json` and the files of fine-tuning.
+        dataset: every image has its split; the test split is not used.
+        recipe: with the strategy `auto`.
+        progress: called during reading, embedding, fitting and training.
+        keep_best_on_interrupt: whether Ctrl-C ends the search with the best candidate so far, once there is one.
+        on_candidate: called after every candidate.
+        on_epoch: called after every epoch of fine-tuning.
+        clock: returns seconds.
+
+    Raises:
+        AssayError: images or weights cannot be read.
+        TrainingInterruptedError: a termination signal, or Ctrl-C before the first candidate.
+    """
+    state = _Search(run, dataset, recipe, progress, on_candidate, clock)
+    state.start()
+    try:
+        state.try_probes()
+        state.try_fine_tuning(on_epoch)
+    except (KeyboardInterrupt, TrainingInterruptedError) as error:
+        if not keep_best_on_interrupt or not _is_interrupt(error):
+            raise
+        state.record(Candidate(name="further candidates", outcome="not tried", reason="interrupted"))
+    return state.finish()
+
+
+@dataclass
+class _Search:
+    run: Run
+    dataset: Dataset
+    recipe: Recipe
+    progress: Progress
+    on_candidate: CandidateListener | None
+    clock: Callable[[], float]
+    candidates: list[Candidate] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Fit the first probe and write its bundle."""
+        self._started = self.clock()
+        self.protocol = Protocol.of(self.dataset, self.recipe)
+        self._probe = fit_probe(self.protocol, self.recipe, self.progress)
+        self._tuned: tuple[float, FineTuned] | None = None
+        self._written = self._model()
+        self._calibration = write_calibrated_bundle(self.run, self.dataset, self._written)
+        self._probe_seconds = self._elapsed
+        self._record_probe(self._probe, self._elapsed, "the first candidate", kept=True)
+
+    def try_probes(self) -> None:
+        """Try other geometries, a larger input and other backbones; each keeps what was best before."""
+        for preprocess, network in self._changes():
+            recipe = _changed(self._probe.recipe, preprocess, network)
+            if recipe.preprocess == self._probe.recipe.preprocess and recipe.net == self._probe.recipe.net:
+                continue
+            area = (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
+            if self._left < area * self._probe_seconds:
+                self.record(Candidate(name=probe_name(recipe), outcome="not tried", reason="no time left"))
+                continue
+            begin = self.clock()
+            probe = fit_probe(self.protocol, recipe, self.progress)
+            gain = gain_over(probe.scores, self._probe.scores)
+            self._record_probe(
+                probe, self.clock() - begin, describe_gain(gain, self.protocol.objective), kept=gain.is_better
+            )
+            if gain.is_better:
+                self._probe = probe
+
+    def try_fine_tuning(self, on_epoch: EpochListener | None) -> None:
+        """Fine-tune the best probe, and average its weights with those of the probe."""
+        name = f"fine-tuning from {self._probe.name.removeprefix('linear probe, ')}"
+        if not self.recipe.train.auto.fine_tune:
+            self.record(Candidate(name=name, outcome="not tried", reason="train.auto.fine_tune is false"))
+            return
+        plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, self._left)
+        if isinstance(plan, str):
+            self.record(Candidate(name=name, outcome="not tried", reason=plan))
+            return
+        begin = self.clock()
+        tuned = fine_tune(self.protocol, self._probe, plan, self.run.folder, progress=self.progress, on_epoch=on_epoch)
+        seconds, best = self.clock() - begin, tuned.baseline
+        for share in sorted(tuned.scores, reverse=True):
+            scores = tuned.scores[share]
+            gain = gain_over(scores, best)
+            if gain.is_better:
+                best, self._tuned = scores, (share, tuned)
+            what = name if share == 1 else f"average of weights, {share:.0%} fine-tuned"
+            outcome: Outcome = "kept" if gain.is_better else "not kept"
+            reason = describe_gain(gain, self.protocol.objective)
+            self.record(
+                Candidate.tried(
+                    what, scores, outcome, reason, seconds=seconds if share == 1 else 0.0, after=self._elapsed
+                )
+            )
+
+    def record(self, candidate: Candidate) -> None:
+        """Store a candidate and report it."""
+        self.candidates.append(candidate)
+        write_candidates(self.run.folder, self.candidates)
+        if self.on_candidate is not None:
+            self.on_candidate(candidate)
+
+    def finish(self) -> AutoResult:
+        """Write the bundle of the best candidate, if it is not there yet."""
+        model = self._model()
+        if model.network is not self._written.network:
+            self._calibration = write_calibrated_bundle(self.run, self.dataset, model)
+        history = _NO_EPOCHS if self._tuned is None else self._tuned[1].history
+        return AutoResult(model, self._calibration, self._probe, self.protocol, tuple(self.candidates), history)
+
+    @property
+    def _elapsed(self) -> float:
+        return self.clock() - self._started
+
+    @property
+    def _left(self) -> float:
+        minutes = self.recipe.train.auto.minutes
+        return inf if minutes is None else 60 * minutes - self._elapsed
+
+    def _model(self) -> TrainedModel:
+        probe = self._probe
+        if self._tuned is None:
+            held_out = probe.held_out(self.protocol, self.progress)
+            return TrainedModel(probe.network, probe.recipe, probe.spec, held_out)
+        share, tuned = self._tuned
+        split = ValidationSplit(self.dataset, self.protocol.seed, progress=self.progress)
+        return TrainedModel(tuned.networks[share], probe.recipe, probe.spec, split)
+
+    def _record_probe(self, probe: LinearProbe, seconds: float, reason: str, *, kept: bool) -> None:
+        outcome: Outcome = "kept" if kept else "not kept"
+        self.record(Candidate.tried(probe.name, probe.scores, outcome, reason, seconds=seconds, after=self._elapsed))
+
+    def _changes(self) -> Iterator[tuple[dict[str, object], str | None]]:
+        """Yield changes of the preprocessing, and another network or None."""
+        sides = _region_sides(self.protocol.samples, self.recipe.preprocess)
+        if len(sides) and float(np.median(np.abs(np.log(sides[:, 0] / sides[:, 1])))) > _SAME_SHAPE:
+            for mode in ("stretch", "crop", "letterbox"):
+                yield {"resize_mode": mode}, None
+        size = self.recipe.preprocess.size
+        if len(sides) and float(np.median(sides.max(axis=1))) >= _MORE_DETAIL * size:
+            larger = round(size * _LARGER / _SIZE_STEP) * _SIZE_STEP
+            yield {"size": larger}, None
+        named, local = self.recipe.train.auto.backbones, local_networks()
+        for name in (name for name in _LARGER_BACKBONES if name in local) if named is None else named:
+            # Mean and standard deviation are those of the weights.
+            yield {"mean": None, "std": None}, name
+
+
+def _changed(recipe: Recipe, preprocess: dict[str, object], network: str | None) -> Recipe:
+    net = recipe.net if network is None else recipe.net.model_copy(update={"name": network})
+    return recipe.model_copy(update={"preprocess": recipe.preprocess.model_copy(update=preprocess), "net": net})
+
+
+def _region_sides(samples: tuple[Sample, ...], spec: PreprocessSpec) -> np.ndarray:
+    """Return width and height of the region of interest of some photos in pixels, float64 [N, 2]."""
+    left, top, right, bottom = spec.roi
+    share = np.array([right - left, bottom - top]) * spec.center_crop
+    found = [inspect(sample.read()) for sample in evenly_spaced(samples, _MEASURED_IMAGES)]
+    return np.array([(image.width, image.height) for image in found], dtype=np.float64).reshape(-1, 2) * share
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C was the cause, rather than a termination signal."""
+    cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+    return isinstance(cause, KeyboardInterrupt) or isinstance(getattr(cause, "__context__", None), KeyboardInterrupt)

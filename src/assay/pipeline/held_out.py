@@ -1,0 +1,176 @@
+"""Predictions on held-out images, to which temperature, threshold and novelty limit are fitted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import softmax
+
+from assay.core.progress import Progress, no_progress
+from assay.data import Dataset, Sample
+from assay.evaluation import Predictions
+from assay.inference import Classifier, NoveltyDetector, fit_novelty
+from assay.pipeline.cached_embeddings import CachedEmbeddings
+from assay.pipeline.dataset_evaluation import labelled_predictions, predict_dataset
+from assay.training.logistic_regression import CrossFit, Embeddings, FoldIndices, LogisticHead
+
+_NOVELTY_IMAGES = 2000
+_NOVELTY_IMAGES_PER_CLASS = 20
+_MAX_NOVELTY_IMAGES = 5000
+
+Distances = npt.NDArray[np.float64]
+
+
+class HeldOut(Protocol):
+    """How a classifier, at any precision, predicts images that it was not trained on."""
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """Whether the images are predicted by cross-validation, and the final network was trained on them."""
+
+    def predictions(self, classifier: Classifier) -> Predictions:
+        """Return its predictions at temperature 1, with embeddings.
+
+        Args:
+            classifier: of the bundle, at temperature 1.
+        """
+
+    def training(self, classifier: Classifier) -> Predictions:
+        """Return its predictions on at most 5,000 training images, to which the novelty detector is fitted."""
+
+    def distances(self, novelty: NoveltyDetector, predictions: Predictions) -> Distances:
+        """Return the novelty distances, float64 [N], of what `predictions` returned."""
+
+
+@dataclass(frozen=True)
+class ValidationSplit:
+    """The images of the `val` split.
+
+    Attributes:
+        dataset: every image has its split.
+        seed: of the sample of training images.
+        cached: as for `predict_dataset`.
+        progress: called during prediction.
+    """
+
+    dataset: Dataset
+    seed: int
+    cached: CachedEmbeddings | None = None
+    progress: Progress = no_progress
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """False: the `val` split was not used for training."""
+        return False
+
+    def predictions(self, classifier: Classifier) -> Predictions:
+        """Predict the `val` split."""
+        return predict_dataset(classifier, self.dataset, self.dataset.part("val"), self.progress, cached=self.cached)
+
+    def training(self, classifier: Classifier) -> Predictions:
+        """Predict a sample of the `train` split."""
+        chosen = novelty_sample(self.dataset, self.dataset.part("train"), self.seed)
+        return predict_dataset(classifier, self.dataset, chosen, self.progress, cached=self.cached)
+
+    def distances(self, novelty: NoveltyDetector, predictions: Predictions) -> Distances:
+        """Return the distances of the `val` split, which the detector was not fitted to."""
+        return novelty.distance(_embedding(predictions))
+
+
+@dataclass(frozen=True)
+class CrossFittedHeads:
+    """Images predicted by heads that were not trained on them; the final head is trained on all of them.
+
+    Attributes:
+        dataset: of the images.
+        samples: of the rows.
+        embeddings: of the frozen backbone, float32 [N, D].
+        folds: of the cross-fit.
+        fit: heads and predictions on held-out rows.
+        offsets: added to the logits of every head, float64 [C].
+        head: the final one.
+        seed: of the sample of training images.
+        progress: called during prediction.
+    """
+
+    dataset: Dataset
+    samples: Sequence[Sample]
+    embeddings: Embeddings
+    folds: Sequence[FoldIndices]
+    fit: CrossFit
+    offsets: npt.NDArray[np.float64]
+    head: LogisticHead
+    seed: int
+    progress: Progress = no_progress
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """True: every image is predicted by a head that was not trained on it."""
+        return True
+
+    def predictions(self, classifier: Classifier) -> Predictions:
+        """Apply the head of every fold to the embeddings of its held-out images by a classifier."""
+        held_out = [self.samples[row] for row in self.fit.rows]
+        if classifier.precision == "fp32":
+            # The same network: its embeddings are known.
+            embeddings, logits = self.embeddings[self.fit.rows], self.fit.log_probabilities
+        else:
+            found = _embedding(predict_dataset(classifier, self.dataset, held_out, self.progress))
+            embeddings, parts, start = found, [], 0
+            for head, fold in zip(self.fit.heads, self.folds, strict=True):
+                parts.append(head.log_probabilities(found[start : start + len(fold.held_out)]))
+                start += len(fold.held_out)
+            logits = np.concatenate(parts)
+        return labelled_predictions(self.dataset.classes, held_out, softmax(logits + self.offsets, axis=1), embeddings)
+
+    def training(self, classifier: Classifier) -> Predictions:
+        """Return the predictions of the final head on a sample of the images it was trained on."""
+        del classifier
+        row_of = {sample.id: row for row, sample in enumerate(self.samples)}
+        chosen = novelty_sample(self.dataset, self.samples, self.seed)
+        embeddings = self.embeddings[[row_of[sample.id] for sample in chosen]]
+        logits = self.head.log_probabilities(embeddings)
+        return labelled_predictions(self.dataset.classes, chosen, softmax(logits, axis=1), embeddings)
+
+    def distances(self, novelty: NoveltyDetector, predictions: Predictions) -> Distances:
+        """Return the distances by detectors that were fitted without the images of the fold."""
+        del novelty
+        targets, embeddings = self.dataset.targets(self.samples), _embedding(predictions)
+        generator = np.random.default_rng(self.seed)
+        distances, start = np.empty(len(predictions)), 0
+        for fold in self.folds:
+            rows = fold.train
+            if len(rows) > _NOVELTY_IMAGES:
+                rows = np.sort(generator.choice(rows, _NOVELTY_IMAGES, replace=False))
+            part = slice(start, start + len(fold.held_out))
+            distances[part] = fit_novelty(self.embeddings[rows], targets[rows]).distance(embeddings[part])
+            start += len(fold.held_out)
+        return distances
+
+
+def novelty_sample(dataset: Dataset, samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """Choose training images for the novelty detector: 2,000, or 20 per class, at most 5,000."""
+    count = max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_PER_CLASS * len(dataset.classes))
+    return sample_per_class(dataset, samples, seed, min(_MAX_NOVELTY_IMAGES, count))
+
+
+def sample_per_class(dataset: Dataset, samples: Sequence[Sample], seed: int, count: int) -> list[Sample]:
+    """Choose at most `count` images at random, 20 of every class first."""
+    targets = dataset.targets(samples)
+    order = np.random.default_rng(seed).permutation(len(samples))
+    seen: dict[int, int] = {}
+    first: list[int] = []
+    others: list[int] = []
+    for row in order.tolist():
+        label = int(targets[row])
+        seen[label] = seen.get(label, 0) + 1
+        (first if seen[label] <= _NOVELTY_IMAGES_PER_CLASS else others).append(row)
+    return [samples[row] for row in sorted((first + others)[:count])]
+
+
+def _embedding(predictions: Predictions) -> npt.NDArray[np.float32]:
+    if predictions.embedding is None:
+        raise ValueError("the predictions have no embeddings")
+    return predictions.embedding

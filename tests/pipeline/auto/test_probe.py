@@ -1,0 +1,99 @@
+"""Linear probes: the folds on which they are compared, and their heads."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.core.progress import no_progress
+from assay.data import Dataset
+from assay.data.loading import load_split_dataset
+from assay.evaluation import compute_metrics
+from assay.inference import Classifier, fit_novelty
+from assay.pipeline.auto.probe import Protocol, fit_probe, split_fold
+from assay.pipeline.dataset_evaluation import labelled_predictions
+from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
+from assay.pipeline.run_folder import Run
+from assay.recipe import Recipe, load_recipe
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe("default", ["preprocess.size=64", "train.auto.fine_tune=false", "serve.int8=false"])
+
+
+@pytest.fixture(scope="module")
+def dataset(wide: Path, recipe: Recipe) -> Dataset:
+    return load_split_dataset(wide, recipe.data, 0)
+
+
+def test_folds_hold_out_every_image_once_and_keep_groups_together(dataset: Dataset, recipe: Recipe):
+    grouped = dataset.with_samples(
+        replace(sample, group=f"{sample.label} {number // 3}") for number, sample in enumerate(dataset.samples)
+    )
+    protocol = Protocol.of(grouped, recipe)
+    assert protocol.is_cross_validated
+    # 26 training and validation photos a class are few: three repetitions.
+    assert len(protocol.repeats) == 3
+    for folds in protocol.repeats:
+        assert sorted(np.concatenate([fold.held_out for fold in folds])) == list(range(len(protocol.samples)))
+        for fold in folds:
+            inside = {protocol.samples[row].group for row in fold.held_out}
+            assert inside.isdisjoint({protocol.samples[row].group for row in fold.train})
+    assert all(sample.split != "test" for sample in protocol.samples)
+
+
+def test_too_few_groups_fall_back_to_the_validation_split(dataset: Dataset, recipe: Recipe):
+    two = dataset.with_samples(replace(sample, group=f"{sample.label} {sample.split}") for sample in dataset.samples)
+    protocol = Protocol.of(two, recipe)
+    assert not protocol.is_cross_validated
+    assert len(protocol.repeats) == 1
+    np.testing.assert_equal(protocol.repeats[0][0].held_out, split_fold(two)[0].held_out)
+
+
+def test_probe_separates_the_classes_and_its_bundle_predicts_the_same(dataset: Dataset, recipe: Recipe, tmp_path: Path):
+    protocol = Protocol.of(dataset, recipe)
+    probe = fit_probe(protocol, recipe, no_progress)
+    assert probe.name == "linear probe, efficientnet-lite0, stretch, 64 pixels"
+    assert probe.scores.accuracy > 0.95
+    held_out = probe.held_out(protocol, no_progress)
+    run = Run.create(tmp_path / "run", dataset.root, recipe)
+    model = TrainedModel(probe.network, recipe, probe.spec, held_out)
+    calibration = write_calibrated_bundle(run, dataset, model)
+    assert calibration.predictions is not None
+    assert len(calibration.predictions) == len(protocol.samples)
+    assert compute_metrics(calibration.predictions).accuracy == pytest.approx(probe.scores.accuracy, abs=0.05)
+    classifier = Classifier.load(run.bundle)
+    sample = protocol.samples[0]
+    prediction = classifier.predict(sample.path)
+    expected = probe.head.log_probabilities(probe.embeddings[:1]).argmax()
+    assert prediction.label == dataset.classes[expected]
+
+
+def test_held_out_distances_are_larger_than_those_of_the_images_fitted_to(dataset: Dataset, recipe: Recipe):
+    protocol = Protocol.of(dataset, recipe)
+    probe = fit_probe(protocol, recipe, no_progress)
+    held_out = probe.held_out(protocol, no_progress)
+    rows = probe.fit.rows
+    found = labelled_predictions(
+        dataset.classes,
+        [protocol.samples[row] for row in rows],
+        np.exp(probe.fit.log_probabilities),
+        probe.embeddings[rows],
+    )
+    detector = fit_novelty(probe.embeddings, protocol.targets)
+    assert np.median(held_out.distances(detector, found)) > np.median(detector.distance(probe.embeddings))
+
+
+def test_balanced_objective_adjusts_the_head(dataset: Dataset, recipe: Recipe):
+    reds = [sample for sample in dataset.samples if sample.label == "red"]
+    blues = [sample for sample in dataset.samples if sample.label != "red"]
+    skewed = dataset.with_samples([*reds, *blues[::4]])
+    balanced = recipe.model_copy(update={"train": recipe.train.model_copy(update={"objective": "balanced_accuracy"})})
+    plain = fit_probe(Protocol.of(skewed, recipe), recipe, no_progress)
+    adjusted = fit_probe(Protocol.of(skewed, balanced), balanced, no_progress)
+    rare = 1 - dataset.classes.index("red")
+    difference = adjusted.head.bias - plain.head.bias
+    assert difference[rare] > difference[1 - rare]
+    np.testing.assert_allclose(adjusted.head.weight, plain.head.weight, rtol=1e-5)

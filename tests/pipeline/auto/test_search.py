@@ -1,0 +1,122 @@
+"""The search of the strategy `auto`: what is tried, kept and recorded, and what an interruption leaves."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assay.core.errors import AssayError
+from assay.data.loading import load_split_dataset
+from assay.inference import Classifier
+from assay.pipeline import TrainCallbacks, TrainResult, resume_training, train_classifier, train_on_splits
+from assay.pipeline.auto import Candidate
+from assay.pipeline.auto.candidates import candidates_table
+from assay.recipe import Recipe, load_recipe
+from assay.training import TrainingInterruptedError
+
+SETTINGS = ["preprocess.size=32", "serve.int8=false", "train.auto.backbones=[]", "augment.train=[]"]
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("default", [*SETTINGS, *overrides])
+
+
+@pytest.fixture(scope="module")
+def trained(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    settings = recipe("preprocess.resize_mode=crop", "train.auto.fine_tune=false")
+    return train_classifier(wide, settings, tmp_path_factory.mktemp("auto") / "run")
+
+
+def test_geometry_that_shows_the_class_is_kept(trained: TrainResult):
+    names = [candidate.name for candidate in trained.candidates if candidate.outcome == "kept"]
+    assert "crop" in names[0]
+    assert len(names) >= 2
+    assert "crop" not in names[-1]
+    assert Classifier.load(trained.run.bundle).info.preprocess.resize_mode != "crop"
+    assert trained.metrics["test"].accuracy == 1.0
+
+
+def test_candidates_are_recorded(trained: TrainResult):
+    stored = json.loads((trained.run.folder / "candidates.json").read_text(encoding="utf-8"))
+    assert [Candidate(**values) for values in stored] == list(trained.candidates)
+    table = candidates_table(trained.candidates)
+    assert {len(row) for row in table} == {len(table[0])}
+    assert stored[-1]["outcome"] == "not tried"
+    page = (trained.run.evaluation("test") / "report.html").read_text(encoding="utf-8")
+    assert "Candidates" in page
+    assert trained.candidates[0].name in page
+
+
+def test_confidence_comes_from_all_training_and_validation_photos(trained: TrainResult):
+    confidence = Classifier.load(trained.run.bundle).info.metrics["confidence"]
+    assert isinstance(confidence, dict)
+    held_out = len(trained.dataset.part("train")) + len(trained.dataset.part("val"))
+    assert confidence["abstaining"]["count"] == held_out
+    assert trained.evaluated.cross_validated
+    assert trained.metrics["val"].count == held_out
+
+
+def test_a_finished_run_can_be_resumed_with_the_same_bundle(trained: TrainResult):
+    version = Classifier.load(trained.run.bundle).info.version
+    again = resume_training(trained.run.folder)
+    assert Classifier.load(again.run.bundle).info.version == version
+
+
+def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
+    settings = recipe("train.epochs=3", "train.batch_size=16")
+    result = train_classifier(wide, settings, tmp_path / "run")
+    names = [candidate.name for candidate in result.candidates]
+    assert "fine-tuning from efficientnet-lite0, stretch, 32 pixels" in names[-3]
+    assert all(name.startswith("average of weights") for name in names[-2:])
+    assert (tmp_path / "run" / "fine-tuning" / "split" / "metrics.csv").is_file()
+    epochs: list[int] = []
+    resume_training(tmp_path / "run", TrainCallbacks(on_epoch=lambda row: epochs.append(row.epoch)))
+    assert not epochs
+
+
+def test_without_time_only_the_first_probe_is_tried(wide: Path, tmp_path: Path):
+    result = train_classifier(wide, recipe("train.auto.minutes=0.0001"), tmp_path / "run")
+    assert [candidate.outcome for candidate in result.candidates] == ["kept"] + ["not tried"] * (
+        len(result.candidates) - 1
+    )
+    assert "are left" in result.candidates[-1].reason
+
+
+def interrupt_at(number: int) -> Callable[[Candidate], None]:
+    """Return a callback that is interrupted at a candidate, counted from 1."""
+    seen: list[Candidate] = []
+
+    def stop(candidate: Candidate) -> None:
+        seen.append(candidate)
+        if len(seen) == number:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def test_an_interruption_keeps_the_best_so_far(wide: Path, tmp_path: Path):
+    result = train_classifier(wide, recipe(), tmp_path / "run", TrainCallbacks(on_candidate=interrupt_at(2)))
+    assert [candidate.reason for candidate in result.candidates][2:] == ["interrupted"]
+    assert result.run.done
+    assert result.metrics["test"].count > 0
+
+
+def test_an_interruption_of_an_experiment_is_an_interruption(wide: Path, tmp_path: Path):
+    dataset = load_split_dataset(wide, recipe().data, 0)
+    callbacks = TrainCallbacks(on_candidate=interrupt_at(2))
+    with pytest.raises(TrainingInterruptedError, match="--resume"):
+        train_on_splits(dataset, recipe(), tmp_path / "run", callbacks, report=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("net.weights=none", "needs pretrained weights"),
+        ("net.head.hidden=[8]", "fits a linear head"),
+        ("train.freeze=1", "ignores train.freeze"),
+    ],
+)
+def test_settings_that_auto_cannot_use_are_refused(override: str, message: str):
+    with pytest.raises(AssayError, match=message):
+        recipe(override)
