@@ -15,6 +15,8 @@ import slow
 from processes import Place, measure_apart
 from results import Row
 
+import training
+
 Say = Callable[[str], None]
 
 
@@ -201,6 +203,29 @@ def _loader(place: Place, say: Say) -> Found:
     return Found(rows, found)
 
 
+def _training(place: Place, say: Say) -> Found:
+    rates, failures = training.measure(place, say)
+    rows = [
+        Row(
+            f"{network}: photos per second relative to {name}",
+            _ratios(programs["Assay"]["later"], found["later"]),
+            "×",
+            1.5,
+        )
+        for network, programs in rates.items()
+        for name, found in programs.items()
+        if name != "Assay" and found
+    ]
+    rows += [
+        Row(f"{network}, {name}: photos per second{words}", tuple(found[key]))
+        for network, programs in rates.items()
+        for name, found in programs.items()
+        for key, words in (("later", ""), ("first", ", first epoch"))
+        if found
+    ]
+    return Found(rows, rates, tuple(failures))
+
+
 def _probe(place: Place, say: Say) -> Found:
     say("some minutes")
     result = measure_apart("probe", place)
@@ -304,6 +329,9 @@ BENCHMARKS = {
     ),
     "startup": Benchmark("Whole processes, including start-up.", _startup),
     "loader": Benchmark("The data loader of training, on photos of 1080 × 1920.", _loader),
+    "training": Benchmark(
+        "Fine-tuning of all layers on 192 photos, with decoding, augmentation and validation.", _training
+    ),
     "probe": Benchmark("A linear probe on 2,624 photos of solar cells.", _probe),
     "int8": Benchmark("int8 inference relative to the processor's peak.", _int8),
     "accuracy": Benchmark("Accuracy lost by int8 quantization, on test photos.", _accuracy),

@@ -292,3 +292,9 @@ def test_yes_is_accepted_for_boolean_settings(value: str):
 def test_booleans_are_rejected_for_numbers_in_python():
     with pytest.raises(ValueError, match="must be a number, not true"):
         TrainSpec(epochs=True)
+
+
+def test_precision_may_be_a_number():
+    assert load_recipe("default", ["train.precision=32"]).train.precision == "32"
+    with pytest.raises(UsageError, match=r"train\.precision"):
+        load_recipe("default", ["train.precision=16"])

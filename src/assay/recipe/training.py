@@ -2,12 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from assay.recipe.base import Settings
 
 MAX_EPOCHS = 100_000
 """Upper limit of every number of epochs."""
+
+
+def _number_as_text(value: object) -> object:
+    """Return an integer as text: YAML reads 32 as a number."""
+    return str(value) if type(value) is int else value
 
 
 class EarlyStoppingSpec(Settings):
@@ -93,7 +98,7 @@ class TrainSpec(Settings):
     """Largest norm of the gradient."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential moving average of the weights, which is then evaluated and kept."""
-    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    precision: Annotated[Literal["auto", "32", "bf16", "fp16"], BeforeValidator(_number_as_text)] = "auto"
     """Precision of the backbone in training; weights, batch norm statistics and the head are always in 32 bits. auto:
     bf16 on CPUs with AVX-512 BF16 or AMX, bf16 or fp16 on CUDA, otherwise 32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

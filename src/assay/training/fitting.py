@@ -43,6 +43,7 @@ from assay.training.dataloaders import (
 )
 from assay.training.device import Device, deterministic_algorithms, select_device, torch_threads
 from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits, uses_cached_embeddings
+from assay.training.heap import reuse_freed_memory
 from assay.training.history import EpochListener, History, RunLog, format_epoch, write_metrics, write_step_losses
 from assay.training.lightning_module import ClassifierModule
 from assay.training.lightning_trainer import make_trainer, quiet_lightning, raise_on_interrupt
@@ -227,7 +228,7 @@ class _TrainingRun:
         callbacks = [callback for callback in (profiler, ema, checkpoints, ProgressCallback(progress)) if callback]
         trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - first_epoch, run=self.folder)
         try:
-            with torch_threads(1) if self.on_embeddings else nullcontext():
+            with torch_threads(1) if self.on_embeddings else reuse_freed_memory():
                 trainer.fit(module, *loaders)
         finally:
             if tensorboard is not None:
