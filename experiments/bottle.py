@@ -30,7 +30,13 @@ from assay.recipe import load_recipe
 NAME = "bottles"
 RECIPE = "defect-lite"
 OVERRIDES = ("data.positive_class=open", "preprocess.roi=[0, 0, 1, 0.3]")
-SERVED = ("net.name=efficientnet-lite0", "train.strategy=probe", "augment.train=[]")
+SERVED = (
+    "net.name=efficientnet-lite0",
+    "train.strategy=probe",
+    "train.freeze=0",
+    "train.lr=1e-2",
+    "augment.train=[]",
+)
 """Overrides of the recipe `bottle`, whose ResNet-18 needs a download: the installed backbone, frozen."""
 
 

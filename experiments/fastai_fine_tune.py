@@ -93,7 +93,8 @@ def main(job_file: Path, out: Path) -> None:
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
     tests = [photo for photo in job["photos"] if photo["split"] == "test"]
     loader = learner.dls.test_dl(pd.DataFrame(tests), num_workers=0)
-    probabilities, _ = learner.get_preds(dl=loader)
+    with learner.no_bar(), learner.no_logging():
+        probabilities, _ = learner.get_preds(dl=loader)
     np.savez(
         out,
         ids=np.array([photo["id"] for photo in tests]),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, UsageError
 from assay.core.tables import write_json
 from assay.pipeline import (
     CrossvalResult,
@@ -89,8 +89,14 @@ def _cpu_seconds() -> float:
 
 
 def train(data: Path, recipe: Recipe, folder: Path) -> Run:
-    """Train in `folder`, resume what was interrupted there, or return the complete run."""
+    """Train in `folder`, resume what was interrupted there, or return the complete run.
+
+    Raises:
+        UsageError: the folder has a run with other settings.
+    """
     run = Run(folder)
+    if run.has_splits and run.recipe() != recipe:
+        raise UsageError(f"{folder} has a run with other settings: delete it, or choose another folder with --runs")
     if run.has_splits and run.done:
         return run
     callbacks = TrainCallbacks(on_epoch=lambda row: _print_epoch(folder.name, row, recipe))
