@@ -8,6 +8,7 @@ Run as `python experiments/default_comparison.py --fastai PYTHON`, where PYTHON 
 (`fastai_requirements.txt`). Finished methods are not repeated; the result is written after each.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -42,6 +43,7 @@ SUBSETS = {"cifar10": (5000, 2000), "fashion-mnist": (2000, 2000)}
 """Training and test images that are used of large data sets."""
 DATA_SETS = ("button-cells", "magnetic-tiles", "elpv", "fashion-mnist", "cifar10")
 METHODS = ("default", "logistic regression", "fastai", "previous default")
+"""In the order in which they are run on all data sets, so that an interrupted comparison has the first ones."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,12 @@ def prepare(task: Task, runs_folder: Path) -> None:
 
 def run_default(task: Task, place: Path) -> Predictions:
     """Train the default recipe for the time of the task; return its predictions on the test photos."""
-    overrides = [f"train.seed={task.seed}", f"abstain.target_precision={TARGET}"]
-    recipe = load_recipe("default", overrides)
-    if "minutes" in type(recipe.train).model_fields:
-        recipe = load_recipe("default", [*overrides, f"train.minutes={task.minutes}"])
-    return _test_predictions(_train(task, recipe, place))
+    overrides = [
+        f"train.seed={task.seed}",
+        f"train.auto.minutes={task.minutes}",
+        f"abstain.target_precision={TARGET}",
+    ]
+    return _test_predictions(_train(task, load_recipe("default", overrides), place))
 
 
 def run_previous(task: Task, place: Path) -> Predictions:
@@ -225,14 +228,12 @@ def main() -> None:
     if options.fastai:
         os.environ["FASTAI_PYTHON"] = options.fastai
     folder = options.runs / NAME
-    for seed in range(options.seeds):
-        for data_set in options.only:
-            task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
-            prepare(task, options.runs)
-            for method in METHODS:
-                if method != "fastai" or options.fastai:
-                    run_method(task, method)
-                    write_result(NAME, summarize(folder, options.minutes, options.seeds), minutes=options.minutes)
+    methods = [method for method in METHODS if method != "fastai" or options.fastai]
+    for seed, method, data_set in itertools.product(range(options.seeds), methods, options.only):
+        task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
+        prepare(task, options.runs)
+        run_method(task, method)
+        write_result(NAME, summarize(folder, options.minutes, options.seeds), minutes=options.minutes)
 
 
 if __name__ == "__main__":
