@@ -202,7 +202,7 @@ def training_callbacks(
     recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False
 ) -> "TrainCallbacks":
     """Return callbacks that print the data summary and epochs; only progress bars if `quiet`."""
-    from assay.cli.training_output import EpochPrinter, describe_data, print_candidate, print_head_fit
+    from assay.cli.training_output import EpochPrinter, describe_data, print_candidate, print_head_fit, print_plan
     from assay.pipeline import TrainCallbacks
 
     clock = None
@@ -218,6 +218,7 @@ def training_callbacks(
         on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.min_images_per_class) + "\n"),
         on_epoch=lambda row: printer("", row, recipe),
         on_candidate=print_candidate,
+        on_plan=print_plan,
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,
     )

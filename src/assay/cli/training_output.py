@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from assay.evaluation import AnswerCounts, Metrics, ThresholdSelection
     from assay.evaluation.learning_curve import LearningCurve
     from assay.pipeline import ExperimentCallbacks, RunMetrics
-    from assay.pipeline.auto import Candidate
+    from assay.pipeline.auto import Candidate, FineTuningPlan
     from assay.recipe import Recipe
     from assay.training import EpochMetrics, History
 
@@ -198,6 +198,14 @@ def print_candidate(candidate: "Candidate") -> None:
         f"on {candidate.photos} held-out photos: {candidate.name}",
         f"  {candidate.outcome}: {candidate.reason}",
     )
+
+
+def print_plan(plan: "FineTuningPlan") -> None:
+    """Print how long fine-tuning will take."""
+    trainings = len(plan.folds)
+    times = "" if trainings == 1 else f" of {trainings} networks"
+    about = f", about {_duration(plan.seconds)}" if plan.seconds else ""
+    echo(f"fine-tuning{times}: {plan.recipe.train.epochs} epochs{about}; Ctrl-C keeps the best classifier so far")
 
 
 def _duration(seconds: float) -> str:

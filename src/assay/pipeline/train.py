@@ -3,6 +3,7 @@
 Every step stores its result in the run folder, so that an interrupted run can be resumed.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from json import dumps
@@ -24,7 +25,7 @@ from assay.data.loading import load_split_dataset
 from assay.evaluation import Metrics
 from assay.evaluation.learning_curve import LearningCurve
 from assay.nets import ClassifierNetwork as Network
-from assay.pipeline.auto import Candidate, search
+from assay.pipeline.auto import Candidate, FineTuningPlan, search
 from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, labelled_pixels
 from assay.pipeline.calibrate import ConfidenceCalibration
@@ -56,6 +57,8 @@ class TrainCallbacks:
     """Called after every epoch."""
     on_candidate: Callable[[Candidate], None] | None = None
     """Called after every candidate of the strategy `auto`."""
+    on_plan: Callable[[FineTuningPlan], None] | None = None
+    """Called before the strategy `auto` fine-tunes."""
     on_history: Callable[[History], None] | None = None
     """Called after the last epoch, if there was one."""
     profile: Profile | None = None
@@ -164,13 +167,14 @@ def train_classifier(
         AssayError: the data, the recipe or the weights cannot be used, or memory or disk space is insufficient.
         TrainingInterruptedError: Ctrl-C; the run can be resumed.
     """
+    started = time.monotonic()
     callbacks = callbacks or TrainCallbacks()
     check_unused(folder)
     source = as_path(data, folder.parent, callbacks.progress)
     dataset = _load_dataset(source, recipe, callbacks.progress, keep_splits)
     # Before the folder is created: missing weights must not leave a run behind.
     model = build_model(recipe, dataset, callbacks.progress)
-    return _train(Run.create(folder, source, recipe, keep_splits), dataset, model, callbacks)
+    return _train(Run.create(folder, source, recipe, keep_splits), dataset, model, callbacks, started=started)
 
 
 def train_on_splits(
@@ -263,6 +267,7 @@ def _train(
     *,
     resume: bool = False,
     report: bool = True,
+    started: float | None = None,
 ) -> TrainResult:
     recipe = run.recipe()
     profile = callbacks.profile or Profile()
@@ -277,7 +282,7 @@ def _train(
         if callbacks.on_data is not None:
             callbacks.on_data(dataset)
         if recipe.train.strategy == "auto":
-            trained = _search(run, dataset, recipe, callbacks, report=report)
+            trained = _search(run, dataset, recipe, callbacks, report=report, started=started)
         else:
             trained = _fit(run, dataset, model, recipe, callbacks, resume=resume)
         if callbacks.on_history is not None and trained.history.metrics:
@@ -350,7 +355,9 @@ def _fit(
     return _Trained(TrainedModel(network, recipe, spec, held_out), history, cached=cached)
 
 
-def _search(run: Run, dataset: Dataset, recipe: Recipe, callbacks: TrainCallbacks, *, report: bool) -> _Trained:
+def _search(
+    run: Run, dataset: Dataset, recipe: Recipe, callbacks: TrainCallbacks, *, report: bool, started: float | None
+) -> _Trained:
     """Train by the strategy `auto`."""
     profile = callbacks.profile or Profile()
     with profile.during("candidates"):
@@ -362,7 +369,9 @@ def _search(run: Run, dataset: Dataset, recipe: Recipe, callbacks: TrainCallback
             # An experiment is interrupted as a whole.
             keep_best_on_interrupt=report,
             on_candidate=callbacks.on_candidate,
+            on_plan=callbacks.on_plan,
             on_epoch=callbacks.on_epoch,
+            started=started,
         )
     curve = None
     if report:

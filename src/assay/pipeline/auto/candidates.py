@@ -9,7 +9,8 @@ from assay.core.tables import write_json
 from assay.core.text_layout import format_percent
 from assay.pipeline.auto.scores import Gain, HeldOutScores
 
-Outcome = Literal["kept", "not kept", "not tried"]
+Outcome = Literal["kept", "replaced", "not kept", "not tried"]
+"""replaced: kept until a later candidate was better."""
 
 CANDIDATES_FILE = "candidates.json"
 """In the run folder."""
@@ -21,7 +22,7 @@ class Candidate:
 
     Attributes:
         name: what it is, such as `linear probe, efficientnet-lite0, stretch, 224 pixels`.
-        outcome: whether it was kept, at its time.
+        outcome: whether it was kept.
         reason: why.
         photos: number of held-out photos; 0 if it was not tried.
         accuracy: on them, 0-1.
@@ -29,7 +30,7 @@ class Candidate:
         half_width: half the width of the 95 % interval of the objective.
         log_loss: on them, after temperature scaling, in nats.
         seconds: that it took.
-        after: seconds from the start of the training to its end.
+        after: seconds from the start of the run to its end.
     """
 
     name: str

@@ -7,7 +7,7 @@ candidate replaces the best one before only if it is better by more than noise o
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, log
 
 import numpy as np
@@ -29,6 +29,7 @@ from assay.recipe import PreprocessSpec, Recipe
 from assay.training import EpochListener, History, TrainingInterruptedError
 
 CandidateListener = Callable[[Candidate], None]
+PlanListener = Callable[[FineTuningPlan], None]
 
 _MEASURED_IMAGES = 64
 _SAME_SHAPE = log(1.1)
@@ -70,7 +71,9 @@ def search(
     progress: Progress,
     keep_best_on_interrupt: bool = True,
     on_candidate: CandidateListener | None = None,
+    on_plan: PlanListener | None = None,
     on_epoch: EpochListener | None = None,
+    started: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AutoResult:
     """Find the best candidate; its calibrated bundle is written.
@@ -82,18 +85,20 @@ def search(
         progress: called during reading, embedding, fitting and training.
         keep_best_on_interrupt: whether Ctrl-C ends the search with the best candidate so far, once there is one.
         on_candidate: called after every candidate.
+        on_plan: called before fine-tuning.
         on_epoch: called after every epoch of fine-tuning.
+        started: time of the clock at which the run began; None: now.
         clock: returns seconds.
 
     Raises:
         AssayError: images or weights cannot be read.
         TrainingInterruptedError: a termination signal, or Ctrl-C before the first candidate.
     """
-    state = _Search(run, dataset, recipe, progress, on_candidate, clock)
+    state = _Search(run, dataset, recipe, progress, on_candidate, clock, clock() if started is None else started)
     state.start()
     try:
         state.try_probes()
-        state.try_fine_tuning(on_epoch)
+        state.try_fine_tuning(on_plan, on_epoch)
     except (KeyboardInterrupt, TrainingInterruptedError) as error:
         if not keep_best_on_interrupt or not _is_interrupt(error):
             raise
@@ -109,18 +114,19 @@ class _Search:
     progress: Progress
     on_candidate: CandidateListener | None
     clock: Callable[[], float]
+    started: float
     candidates: list[Candidate] = field(default_factory=list)
 
     def start(self) -> None:
         """Fit the first probe and write its bundle."""
-        self._started = self.clock()
+        begin = self.clock()
         self.protocol = Protocol.of(self.dataset, self.recipe)
         self._probe = fit_probe(self.protocol, self.recipe, self.progress)
         self._tuned: tuple[float, FineTuned] | None = None
         self._written = self._model()
         self._calibration = write_calibrated_bundle(self.run, self.dataset, self._written)
-        self._probe_seconds = self._elapsed
-        self._record_probe(self._probe, self._elapsed, "the first candidate", kept=True)
+        self._probe_seconds = self.clock() - begin
+        self._record_probe(self._probe, self._probe_seconds, "the first candidate", kept=True)
 
     def try_probes(self) -> None:
         """Try other geometries, a larger input and other backbones; each keeps what was best before."""
@@ -141,7 +147,7 @@ class _Search:
             if gain.is_better:
                 self._probe = probe
 
-    def try_fine_tuning(self, on_epoch: EpochListener | None) -> None:
+    def try_fine_tuning(self, on_plan: PlanListener | None, on_epoch: EpochListener | None) -> None:
         """Fine-tune the best probe, and average its weights with those of the probe."""
         name = f"fine-tuning from {self._probe.name.removeprefix('linear probe, ')}"
         if not self.recipe.train.auto.fine_tune:
@@ -151,6 +157,8 @@ class _Search:
         if isinstance(plan, str):
             self.record(Candidate(name=name, outcome="not tried", reason=plan))
             return
+        if on_plan is not None:
+            on_plan(plan)
         begin = self.clock()
         tuned = fine_tune(self.protocol, self._probe, plan, self.run.folder, progress=self.progress, on_epoch=on_epoch)
         seconds, best = self.clock() - begin, tuned.baseline
@@ -177,6 +185,10 @@ class _Search:
 
     def finish(self) -> AutoResult:
         """Write the bundle of the best candidate, if it is not there yet."""
+        kept = [place for place, candidate in enumerate(self.candidates) if candidate.outcome == "kept"]
+        for place in kept[:-1]:
+            self.candidates[place] = replace(self.candidates[place], outcome="replaced")
+        write_candidates(self.run.folder, self.candidates)
         model = self._model()
         if model.network is not self._written.network:
             self._calibration = write_calibrated_bundle(self.run, self.dataset, model)
@@ -185,7 +197,7 @@ class _Search:
 
     @property
     def _elapsed(self) -> float:
-        return self.clock() - self._started
+        return self.clock() - self.started
 
     @property
     def _left(self) -> float:
