@@ -26,6 +26,7 @@ TINY = {
         head=HeadSpec(hidden=(6,), dropout=0.5, batch_norm=True),
     ),
     "convnet": NetSpec(name="convnet", convnet=ConvNetSpec(filters=(4, 8))),
+    "flip-average": NetSpec(name="convnet", flip_average=True, convnet=ConvNetSpec(filters=(4, 8))),
 }
 
 
@@ -70,6 +71,22 @@ def test_mean_of_the_class_activation_map_is_the_logit(network: ClassifierNetwor
     outputs = network.eval()(photos())
     maps = torch.einsum("ck,nkhw->nchw", network.head.fc.weight, outputs.featuremap)
     torch.testing.assert_close(maps.mean(dim=(2, 3)) + network.head.fc.bias, outputs.logits)
+
+
+def test_flip_average_gives_an_image_and_its_mirror_image_the_same_logits():
+    torch.manual_seed(0)
+    spec = TINY["convnet"].model_copy(update={"flip_average": True})
+    network = create_classifier(spec, 3, size=16).eval()
+    images = photos()
+    plain = create_classifier(TINY["convnet"], 3, size=16).eval()
+    plain.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        averaged = network(images)
+        torch.testing.assert_close(averaged.logits, network(images.flip(2)).logits)
+        expected = (plain.embed(images) + plain.embed(images.flip(2))) / 2
+        torch.testing.assert_close(averaged.embedding, expected)
+        # The head of the convnet is linear.
+        torch.testing.assert_close(averaged.logits, network.head(expected))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50v2", "efficientnet-lite0", "convnet"])

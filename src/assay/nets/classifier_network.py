@@ -58,18 +58,22 @@ class ClassifierNetwork(nn.Module):
         head: maps embeddings to logits.
         mean: mean of each RGB channel on a 0-1 scale.
         std: standard deviation of each RGB channel on a 0-1 scale.
+        flip_average: in evaluation mode, average the feature maps of an image and of its mirror image.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, head: Head, mean: Channels, std: Channels) -> None:
+    def __init__(
+        self, backbone: Backbone, head: Head, mean: Channels, std: Channels, *, flip_average: bool = False
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
         self.backbone = backbone
         self.head = head
         self.memory_format = preferred_memory_format(backbone)
+        self.flip_average = flip_average
         self.freeze_batch_norm = False
         self._frozen = 0
 
@@ -89,7 +93,10 @@ class ClassifierNetwork(nn.Module):
         if self.memory_format is torch.contiguous_format:
             pixels = pixels.contiguous()
         mean, std = self.mean.view(3, 1, 1), self.std.view(3, 1, 1)
-        features: Tensor = self.backbone((pixels - 255 * mean) / (255 * std))
+        inputs = (pixels - 255 * mean) / (255 * std)
+        features: Tensor = self.backbone(inputs)
+        if self.flip_average and not self.training:
+            features = (features + self.backbone(inputs.flip(3)).flip(3)) / 2
         return features
 
     def embed(self, images: Tensor) -> Tensor:
@@ -188,7 +195,7 @@ def create_classifier(
     backbone = _create_backbone(spec, size)
     usual_mean, usual_std = default_normalization(spec.name)
     head = Head(spec.head, backbone.channels, classes)
-    return ClassifierNetwork(backbone, head, mean or usual_mean, std or usual_std)
+    return ClassifierNetwork(backbone, head, mean or usual_mean, std or usual_std, flip_average=spec.flip_average)
 
 
 def default_normalization(name: str) -> tuple[Channels, Channels]:

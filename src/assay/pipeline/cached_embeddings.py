@@ -213,6 +213,8 @@ class FrozenBackbone:
 def backbone_key(network: Network, spec: PreprocessSpec) -> str:
     """Return a digest of the backbone's weights and its preprocessing."""
     digest = hashlib.sha256(spec.model_dump_json().encode())
+    if network.flip_average:
+        digest.update(b"flip_average")
     for name, tensor in network.state_dict().items():
         if not name.startswith("head."):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())

@@ -78,6 +78,8 @@ class NetSpec(Settings):
     """A network listed by `assay recipes networks`, or `timm:NAME`."""
     weights: str = "imagenet"
     """imagenet, none, or the path of a safetensors or tensors-only torch file."""
+    flip_average: bool = False
+    """Predict every photo together with its mirror image, and average the features of both; takes twice as long."""
     head: HeadSpec = HeadSpec()
     resnet: ResNetSpec = ResNetSpec()
     convnet: ConvNetSpec = ConvNetSpec()

@@ -173,7 +173,8 @@ class LinearProbe:
 def probe_name(recipe: Recipe) -> str:
     """Return the name of a linear probe in tables and messages."""
     spec = recipe.preprocess
-    return f"linear probe, {recipe.net.name}, {spec.resize_mode}, {spec.size} pixels"
+    flips = ", with mirror images" if recipe.net.flip_average else ""
+    return f"linear probe, {recipe.net.name}, {spec.resize_mode}, {spec.size} pixels{flips}"
 
 
 def fit_probe(protocol: Protocol, recipe: Recipe, progress: Progress) -> LinearProbe:

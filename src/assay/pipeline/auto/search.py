@@ -1,8 +1,9 @@
 """The search of the strategy `auto`: which candidates are tried, in which order, and which one is kept.
 
 A linear probe comes first; its bundle is written at once, so that there is a usable result within seconds. Then come
-other ways to fit photos into the input, a larger input, other backbones, and fine-tuning from the best probe. A
-candidate replaces the best one before only if it is better by more than noise on the same held-out images.
+other ways to fit photos into the input, a larger input, other backbones, averaging with mirror images, and fine-tuning
+from the best probe. A candidate replaces the best one before only if it is better by more than noise on the same
+held-out images.
 """
 
 import time
@@ -129,13 +130,14 @@ class _Search:
         self._record_probe(self._probe, self._probe_seconds, "the first candidate", kept=True)
 
     def try_probes(self) -> None:
-        """Try other geometries, a larger input and other backbones; each keeps what was best before."""
-        for preprocess, network in self._changes():
-            recipe = _changed(self._probe.recipe, preprocess, network)
+        """Try other geometries, a larger input, other backbones and mirror images; each keeps what was best before."""
+        for preprocess, net in self._changes():
+            recipe = _changed(self._probe.recipe, preprocess, net)
             if recipe.preprocess == self._probe.recipe.preprocess and recipe.net == self._probe.recipe.net:
                 continue
-            area = (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
-            if self._left < area * self._probe_seconds:
+            passes = 2 if recipe.net.flip_average else 1
+            cost = passes * (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
+            if self._left < cost * self._probe_seconds:
                 self.record(Candidate(name=probe_name(recipe), outcome="not tried", reason="no time left"))
                 continue
             begin = self.clock()
@@ -217,25 +219,30 @@ class _Search:
         outcome: Outcome = "kept" if kept else "not kept"
         self.record(Candidate.tried(probe.name, probe.scores, outcome, reason, seconds=seconds, after=self._elapsed))
 
-    def _changes(self) -> Iterator[tuple[dict[str, object], str | None]]:
-        """Yield changes of the preprocessing, and another network or None."""
+    def _changes(self) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
+        """Yield changes of the preprocessing and of the network."""
         sides = _region_sides(self.protocol.samples, self.recipe.preprocess)
         if len(sides) and float(np.median(np.abs(np.log(sides[:, 0] / sides[:, 1])))) > _SAME_SHAPE:
             for mode in ("stretch", "crop", "letterbox"):
-                yield {"resize_mode": mode}, None
+                yield {"resize_mode": mode}, {}
         size = self.recipe.preprocess.size
         if len(sides) and float(np.median(sides.max(axis=1))) >= _MORE_DETAIL * size:
             larger = round(size * _LARGER / _SIZE_STEP) * _SIZE_STEP
-            yield {"size": larger}, None
+            yield {"size": larger}, {}
         named, local = self.recipe.train.auto.backbones, local_networks()
         for name in (name for name in _LARGER_BACKBONES if name in local) if named is None else named:
             # Mean and standard deviation are those of the weights.
-            yield {"mean": None, "std": None}, name
+            yield {"mean": None, "std": None}, {"name": name}
+        yield {}, {"flip_average": True}
 
 
-def _changed(recipe: Recipe, preprocess: dict[str, object], network: str | None) -> Recipe:
-    net = recipe.net if network is None else recipe.net.model_copy(update={"name": network})
-    return recipe.model_copy(update={"preprocess": recipe.preprocess.model_copy(update=preprocess), "net": net})
+def _changed(recipe: Recipe, preprocess: dict[str, object], net: dict[str, object]) -> Recipe:
+    return recipe.model_copy(
+        update={
+            "preprocess": recipe.preprocess.model_copy(update=preprocess),
+            "net": recipe.net.model_copy(update=net),
+        }
+    )
 
 
 def _region_sides(samples: tuple[Sample, ...], spec: PreprocessSpec) -> np.ndarray:
