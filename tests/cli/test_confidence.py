@@ -90,7 +90,7 @@ def test_summary_of_a_finished_run():
     text = describe_confidence(TOLD, "test")
     assert "temperature 1.5: ECE 0.100 → 0.050" in text
     assert "coverage 40.0 % of 50 photos at confidence ≥ 0.930, precision 95.0 %" in text
-    assert "99.0 % precision cannot be guaranteed from 200 validation photos" in text
+    assert "99.0 % precision cannot be guaranteed from 200 held-out photos" in text
     assert "the guarantee is 95.0 %" in text
     kept = describe_confidence({**TOLD, "calibration": {**TOLD["calibration"], "temperature": 1.0}}, "test")
     assert "not recalibrated" in kept

@@ -104,11 +104,11 @@ GOOD = QuantizationResult(
 
 def test_description_names_the_failed_condition() -> None:
     assert GOOD.sentence == (
-        "int8 model enabled: accuracy -0.5 points on 200 validation photos, 3.0 ms per photo instead of 9.0 ms with x"
+        "int8 model enabled: accuracy -0.5 points on 200 held-out photos, 3.0 ms per photo instead of 9.0 ms with x"
     )
     worse = replace(GOOD, kept=False, accuracy={"fp32": 0.9, "int8": 0.89}, layers=("a", "b"))
     assert worse.sentence == (
-        "int8 model not used: accuracy -1.0 points on 200 validation photos, more than the allowed loss of 0.5, "
+        "int8 model not used: accuracy -1.0 points on 200 held-out photos, more than the allowed loss of 0.5, "
         "2 layers kept at fp32"
     )
     slower = replace(GOOD, kept=False, milliseconds={"fp32": 2.0, "int8": 3.0})

@@ -217,7 +217,7 @@ def training_callbacks(
         progress,
         on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.min_images_per_class) + "\n"),
         on_epoch=lambda row: printer("", row, recipe),
-        on_candidate=print_candidate,
+        on_candidate=lambda candidate: print_candidate(candidate, recipe.train.objective),
         on_plan=print_plan,
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,

@@ -92,7 +92,7 @@ def describe_confidence(confidence: Mapping[str, Any], split: str) -> str:
     else:
         found = (
             f"temperature {calibration['temperature']:.3g}: ECE {before['ece']:.3f} → "
-            f"{after['ece']:.3f}, log-loss {before['nll']:.3f} → {after['nll']:.3f} on validation photos"
+            f"{after['ece']:.3f}, log-loss {before['nll']:.3f} → {after['nll']:.3f} on held-out photos"
         )
     lines = [f"confidence  {found}"]
     chosen, counted = confidence.get("abstaining"), confidence.get(split, {}).get("answered")
@@ -137,7 +137,7 @@ def _coverage_text(counted: Mapping[str, Any], threshold: float | None) -> str:
 
 
 def _guarantee_text(chosen: Mapping[str, Any]) -> str:
-    target, photos = format_percent(chosen["target"]), f"from {chosen['count']} validation photos"
+    target, photos = format_percent(chosen["target"]), f"from {chosen['count']} held-out photos"
     guarantee = f"at {format_percent(chosen['coverage'])} coverage the guarantee is {format_percent(chosen['bound'])}"
     reached = "is guaranteed" if chosen["reached"] else "cannot be guaranteed"
     return f"{target} precision {reached} {photos}; {guarantee}"
@@ -187,15 +187,20 @@ def print_head_fit(history: "History", recipe: "Recipe") -> None:
     )
 
 
-def print_candidate(candidate: "Candidate") -> None:
-    """Print a candidate of the strategy `auto`."""
+def print_candidate(candidate: "Candidate", objective: str | None) -> None:
+    """Print a candidate of the strategy `auto`; `objective` is that of the recipe."""
     if candidate.accuracy is None:
         echo(f"not tried: {candidate.name} ({candidate.reason})")
         return
-    half_width = 100 * (candidate.half_width or 0)
+    half_width = f"± {100 * (candidate.half_width or 0):.1f}"
+    score = f"{format_percent(candidate.accuracy)} {half_width}"
+    if objective == "balanced_accuracy":
+        score = (
+            f"balanced accuracy {format_percent(candidate.balanced_accuracy)} {half_width}, "
+            f"accuracy {format_percent(candidate.accuracy)},"
+        )
     echo(
-        f"after {_duration(candidate.after)}: {format_percent(candidate.accuracy)} ± {half_width:.1f} "
-        f"on {candidate.photos} held-out photos: {candidate.name}",
+        f"after {_duration(candidate.after)}: {score} on {candidate.photos} held-out photos: {candidate.name}",
         f"  {candidate.outcome}: {candidate.reason}",
     )
 

@@ -104,7 +104,7 @@ def describe_int8(values: dict[str, Any]) -> str:
     """
     accuracy, time = values["accuracy"], values["milliseconds"]
     points = 100 * (accuracy["int8"] - accuracy["fp32"])
-    quality = f"accuracy {points:+.1f} points on {values['photos']} validation photos"
+    quality = f"accuracy {points:+.1f} points on {values['photos']} held-out photos"
     speed = f"{time['int8']:.1f} ms per photo instead of {time['fp32']:.1f} ms with {values['engine']}"
     layers = f", {len(values['layers'])} layers kept at fp32" if values["layers"] else ""
     if values["kept"]:

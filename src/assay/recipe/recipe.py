@@ -100,6 +100,11 @@ class Recipe(Settings):
             raise ValueError(f"train.strategy is auto, which needs pretrained weights: {remedy}, such as scratch")
         if self.net.head.hidden:
             raise ValueError(f"train.strategy is auto, which fits a linear head: set net.head.hidden=[], or {remedy}")
+        if self.train.balance != "none":
+            raise ValueError(
+                "train.strategy is auto, which ignores train.balance: set train.objective=balanced_accuracy instead, "
+                f"or {remedy}"
+            )
         if self.train.freeze:
             raise ValueError(f"train.strategy is auto, which ignores train.freeze: set it to 0, or {remedy}")
         return self

@@ -76,6 +76,13 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def interrupted(run: Path) -> TrainingInterruptedError:
+    """Return the error that says how to continue a run."""
+    return TrainingInterruptedError(
+        f"training was interrupted; continue with: assay train --resume {shlex.quote(str(run))}"
+    )
+
+
 @contextmanager
 def raise_on_interrupt(run: Path) -> Iterator[None]:
     """Convert Ctrl-C and a termination signal within the block to `TrainingInterruptedError`.
@@ -86,18 +93,15 @@ def raise_on_interrupt(run: Path) -> Iterator[None]:
     Raises:
         TrainingInterruptedError: the block was interrupted.
     """
-    interrupted = TrainingInterruptedError(
-        f"training was interrupted; continue with: assay train --resume {shlex.quote(str(run))}"
-    )
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except KeyboardInterrupt as error:
-        raise interrupted from error
+        raise interrupted(run) from error
     except SystemExit as error:
         if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
-            raise interrupted from error
+            raise interrupted(run) from error
         raise
     finally:
         if main:

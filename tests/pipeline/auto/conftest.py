@@ -16,6 +16,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         for number in range(30):
             pixels = generator.integers(90, 160, (32, 160, 3), dtype=np.uint8)
-            pixels[:, :24] = colour
+            # Every tenth photo has a wrong label.
+            pixels[:, :24] = colour if number % 10 else colour[::-1]
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
     return folder

@@ -45,7 +45,7 @@ def test_folds_hold_out_every_image_once_and_keep_groups_together(dataset: Datas
 
 
 def test_too_few_groups_fall_back_to_the_validation_split(dataset: Dataset, recipe: Recipe):
-    two = dataset.with_samples(replace(sample, group=f"{sample.label} {sample.split}") for sample in dataset.samples)
+    two = dataset.with_samples(replace(sample, group=sample.label) for sample in dataset.samples)
     protocol = Protocol.of(two, recipe)
     assert not protocol.is_cross_validated
     assert len(protocol.repeats) == 1
@@ -56,7 +56,7 @@ def test_probe_separates_the_classes_and_its_bundle_predicts_the_same(dataset: D
     protocol = Protocol.of(dataset, recipe)
     probe = fit_probe(protocol, recipe, no_progress)
     assert probe.name == "linear probe, efficientnet-lite0, stretch, 64 pixels"
-    assert probe.scores.accuracy > 0.95
+    assert 0.8 < probe.scores.accuracy < 1
     held_out = probe.held_out(protocol, no_progress)
     run = Run.create(tmp_path / "run", dataset.root, recipe)
     model = TrainedModel(probe.network, recipe, probe.spec, held_out)

@@ -49,19 +49,19 @@ def test_a_clear_gain_is_better_and_its_reverse_is_not():
     targets = np.arange(200) % 2
     worse, better = scores(targets, set(range(40))), scores(targets, set(range(10)))
     assert gain_over(better, worse).objective == pytest.approx(0.15)
-    assert gain_over(better, worse).is_better
-    assert not gain_over(worse, better).is_better
+    assert gain_over(better, worse).is_better()
+    assert not gain_over(worse, better).is_better()
 
 
 def test_a_gain_within_noise_is_not_better():
     targets = np.arange(200) % 2
     # 10 photos are gained and 8 lost.
-    assert not gain_over(scores(targets, set(range(8))), scores(targets, set(range(10, 20)))).is_better
+    assert not gain_over(scores(targets, set(range(8))), scores(targets, set(range(10, 20)))).is_better()
 
 
 def test_the_same_predictions_are_not_better():
     targets = np.arange(20) % 2
-    assert not gain_over(scores(targets, {1}), scores(targets, {1})).is_better
+    assert not gain_over(scores(targets, {1}), scores(targets, {1})).is_better()
 
 
 def test_a_gain_within_one_group_is_noise():
@@ -70,8 +70,8 @@ def test_a_gain_within_one_group_is_noise():
     together = gain_over(scores(targets, set(), group=10), scores(targets, set(range(10)), group=10))
     assert together.objective == alone.objective
     assert together.objective_error > 3 * alone.objective_error
-    assert alone.is_better
-    assert not together.is_better or together.objective > together.objective_error
+    assert alone.is_better()
+    assert not together.is_better() or together.objective > together.objective_error
 
 
 def test_different_images_cannot_be_compared():
@@ -91,3 +91,11 @@ def test_the_interval_is_not_empty_without_mistakes():
     targets = np.arange(50) % 2
     assert 0.02 < scores(targets, set()).half_width < 0.1
     assert scores(targets[:1], set()).half_width == 1
+
+
+def test_slower_predictions_need_a_larger_gain():
+    targets = np.arange(1000) % 2
+    gain = gain_over(scores(targets, {0, 1, 2}), scores(targets, {0, 1, 2, 3, 4}))
+    assert gain.objective == pytest.approx(0.002)
+    assert gain.is_better()
+    assert not gain.is_better(slower=True)

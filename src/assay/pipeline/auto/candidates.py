@@ -1,5 +1,6 @@
 """What the strategy `auto` tried: one record per candidate, as a table and as JSON."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,12 +68,24 @@ class Candidate:
         return asdict(self)
 
 
-def describe_gain(gain: Gain, objective: str) -> str:
-    """Return a comparison with the best candidate before, in words."""
+def describe_gain(gain: Gain, objective: str, *, slower: bool = False) -> str:
+    """Return a comparison with the best candidate before, in words.
+
+    Args:
+        gain: over the best candidate before.
+        objective: its name.
+        slower: as for `Gain.is_better`.
+    """
     points, error = 100 * gain.objective, 100 * gain.objective_error
     name = objective.replace("_", " ")
     text = f"{name} {points:+.1f} ± {error:.1f} points, log loss {-gain.loss:+.3f} ± {gain.loss_error:.3f}"
-    return text if gain.is_better else f"{text}: within noise or worse"
+    if gain.is_worse:
+        return f"{text}: worse"
+    return (
+        text
+        if gain.is_better(slower=slower)
+        else f"{text}: too little to be sure" + slower * ", or to be worth the time"
+    )
 
 
 def candidates_table(candidates: Sequence[Candidate]) -> list[list[str]]:
@@ -90,3 +103,12 @@ def candidates_table(candidates: Sequence[Candidate]) -> list[list[str]]:
 def write_candidates(folder: Path, candidates: Sequence[Candidate]) -> None:
     """Write `candidates.json` into a run folder."""
     write_json(folder / CANDIDATES_FILE, [candidate.to_dict() for candidate in candidates])
+
+
+def read_candidates(folder: Path) -> list[Candidate]:
+    """Read what `write_candidates` wrote; empty if there is nothing or if it is damaged."""
+    try:
+        stored = json.loads((folder / CANDIDATES_FILE).read_text(encoding="utf-8"))
+        return [Candidate(**values) for values in stored]
+    except (OSError, ValueError, TypeError):
+        return []

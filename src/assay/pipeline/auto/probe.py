@@ -19,7 +19,8 @@ from assay.recipe import PreprocessSpec, Recipe
 from assay.training.logistic_regression import CrossFit, Embeddings, FoldIndices, LogisticHead, cross_fit, fit_logistic
 from assay.training.logit_adjustment import Objective, logit_offsets
 
-FOLDS = 5
+FOLDS = (5, 4, 3, 2)
+"""Numbers of folds in order of preference; few groups of images do not allow five."""
 _REPEATS = 3
 FEW_IMAGES_PER_CLASS = 40
 """With fewer training and validation images of a class, cross-validation is repeated."""
@@ -54,7 +55,9 @@ class Protocol:
         targets, seed = dataset.targets(samples), recipe.train.seed
         counts = np.bincount(targets, minlength=len(dataset.classes))
         few = int(counts[counts > 0].min()) < FEW_IMAGES_PER_CLASS
-        folds = () if len(samples) > _MAX_CROSS_VALIDATED else _folds(samples, targets, seed, _REPEATS if few else 1)
+        folds: tuple[tuple[FoldIndices, ...], ...] = ()
+        for count in FOLDS if len(samples) <= _MAX_CROSS_VALIDATED else ():
+            folds = folds or _folds(samples, targets, count, seed, _REPEATS if few else 1)
         return cls(
             dataset,
             samples,
@@ -83,14 +86,14 @@ def split_fold(dataset: Dataset) -> tuple[FoldIndices]:
 
 
 def _folds(
-    samples: Sequence[Sample], targets: npt.NDArray[np.int64], seed: int, repeats: int
+    samples: Sequence[Sample], targets: npt.NDArray[np.int64], count: int, seed: int, repeats: int
 ) -> tuple[tuple[FoldIndices, ...], ...]:
     """Return grouped folds of every repetition; empty if there are too few groups for folds with all classes."""
     row_of = {sample.id: row for row, sample in enumerate(samples)}
     found = []
     for repeat in range(repeats):
         try:
-            folds = validation_folds(samples, FOLDS, seed + repeat)
+            folds = validation_folds(samples, count, seed + repeat)
         except AssayError:
             return ()
         indices = tuple(

@@ -90,7 +90,8 @@ class HeldOutScores:
         error = standard_error(self.correct, self.weights, self.groups)
         # With no or few mistakes the observed variance is too small: never below that of two more mistakes.
         share = (self.objective * count + 1) / (count + 2)
-        return normal_quantile(CONFIDENCE_LEVEL) * max(error, float(np.sqrt(share * (1 - share) / count)))
+        width = normal_quantile(CONFIDENCE_LEVEL) * max(error, float(np.sqrt(share * (1 - share) / count)))
+        return min(width, 0.5)
 
 
 class Gain(NamedTuple):
@@ -103,16 +104,29 @@ class Gain(NamedTuple):
     """Decrease of the log loss in nats."""
     loss_error: float
 
-    @property
-    def is_better(self) -> bool:
+    def is_better(self, *, slower: bool = False) -> bool:
         """Whether the gain is more than noise.
 
         That is: more than one standard error in the objective; or no loss there, and more than one standard error in
-        the log loss, which depends less on chance.
+        the log loss, which depends less on chance. A candidate whose predictions take longer must also gain
+        `WORTH_TIME`.
+
+        Args:
+            slower: whether a prediction of the new candidate takes longer.
         """
-        if self.objective > self.objective_error:
+        least = WORTH_TIME if slower else Gain(0.0, 0.0, 0.0, 0.0)
+        if self.objective > max(self.objective_error, least.objective):
             return True
-        return self.objective >= 0 and self.loss > self.loss_error
+        return self.objective >= 0 and self.loss > max(self.loss_error, least.loss)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the objective falls by more than one standard error."""
+        return self.objective < -self.objective_error
+
+
+WORTH_TIME = Gain(0.005, 0.0, 0.02, 0.0)
+"""Smallest gain that is worth slower predictions: half a point, or 0.02 nats."""
 
 
 def gain_over(new: HeldOutScores, old: HeldOutScores) -> Gain:

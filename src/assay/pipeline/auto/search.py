@@ -8,26 +8,29 @@ held-out images.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf, log
 
 import numpy as np
 
+from assay.core.errors import AssayError
 from assay.core.progress import Progress
 from assay.data import Dataset, Sample
 from assay.evaluation.predictions import evenly_spaced
 from assay.image import inspect
 from assay.nets.pretrained import local_networks
-from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, write_candidates
+from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, read_candidates, write_candidates
 from assay.pipeline.auto.finetune import FineTuned, FineTuningPlan, fine_tune
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe, probe_name
-from assay.pipeline.auto.scores import gain_over
+from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
 from assay.pipeline.held_out import ValidationSplit
 from assay.pipeline.run_folder import Run
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training import EpochListener, History, TrainingInterruptedError
+from assay.training.lightning_trainer import interrupted
 
 CandidateListener = Callable[[Candidate], None]
 PlanListener = Callable[[FineTuningPlan], None]
@@ -102,7 +105,8 @@ def search(
         state.try_fine_tuning(on_plan, on_epoch)
     except (KeyboardInterrupt, TrainingInterruptedError) as error:
         if not keep_best_on_interrupt or not _is_interrupt(error):
-            raise
+            # Fine-tuning has a folder of its own; it is the run that can be resumed.
+            raise interrupted(run.folder) from error
         state.record(Candidate(name="further candidates", outcome="not tried", reason="interrupted"))
     return state.finish()
 
@@ -120,63 +124,90 @@ class _Search:
 
     def start(self) -> None:
         """Fit the first probe and write its bundle."""
-        begin = self.clock()
+        self._before = {candidate.name for candidate in read_candidates(self.run.folder) if candidate.photos}
         self.protocol = Protocol.of(self.dataset, self.recipe)
+        begin = self.clock()
         self._probe = fit_probe(self.protocol, self.recipe, self.progress)
+        self._probe_seconds = self.clock() - begin
         self._tuned: tuple[float, FineTuned] | None = None
         self._written = self._model()
         self._calibration = write_calibrated_bundle(self.run, self.dataset, self._written)
-        self._probe_seconds = self.clock() - begin
         self._record_probe(self._probe, self._probe_seconds, "the first candidate", kept=True)
 
     def try_probes(self) -> None:
         """Try other geometries, a larger input, other backbones and mirror images; each keeps what was best before."""
         for preprocess, net in self._changes():
             recipe = _changed(self._probe.recipe, preprocess, net)
-            if recipe.preprocess == self._probe.recipe.preprocess and recipe.net == self._probe.recipe.net:
+            name = probe_name(recipe)
+            if self._is_perfect or name in {candidate.name for candidate in self.candidates}:
                 continue
             passes = 2 if recipe.net.flip_average else 1
             cost = passes * (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
-            if self._left < cost * self._probe_seconds:
-                self.record(Candidate(name=probe_name(recipe), outcome="not tried", reason="no time left"))
+            if self._left < cost * self._probe_seconds and name not in self._before:
+                self._skip(name, "no time left")
                 continue
             begin = self.clock()
-            probe = fit_probe(self.protocol, recipe, self.progress)
+            try:
+                probe = fit_probe(self.protocol, recipe, self.progress)
+            except AssayError as error:
+                self._skip(name, str(error))
+                continue
             gain = gain_over(probe.scores, self._probe.scores)
-            self._record_probe(
-                probe, self.clock() - begin, describe_gain(gain, self.protocol.objective), kept=gain.is_better
-            )
-            if gain.is_better:
+            slower = bool(net) or "size" in preprocess
+            better = gain.is_better(slower=slower)
+            reason = describe_gain(gain, self.protocol.objective, slower=slower)
+            self._record_probe(probe, self.clock() - begin, reason, kept=better)
+            if better:
                 self._probe = probe
 
     def try_fine_tuning(self, on_plan: PlanListener | None, on_epoch: EpochListener | None) -> None:
         """Fine-tune the best probe, and average its weights with those of the probe."""
         name = f"fine-tuning from {self._probe.name.removeprefix('linear probe, ')}"
         if not self.recipe.train.auto.fine_tune:
-            self.record(Candidate(name=name, outcome="not tried", reason="train.auto.fine_tune is false"))
+            self._skip(name, "train.auto.fine_tune is false")
+            return
+        if self._is_perfect:
+            self._skip(name, "the best probe makes no mistakes on the held-out photos")
             return
         plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, self._left)
         if isinstance(plan, str):
-            self.record(Candidate(name=name, outcome="not tried", reason=plan))
+            self._skip(name, plan)
             return
         if on_plan is not None:
             on_plan(plan)
         begin = self.clock()
-        tuned = fine_tune(self.protocol, self._probe, plan, self.run.folder, progress=self.progress, on_epoch=on_epoch)
+        try:
+            tuned = fine_tune(
+                self.protocol, self._probe, plan, self.run.folder, progress=self.progress, on_epoch=on_epoch
+            )
+        except TrainingInterruptedError:
+            raise
+        except AssayError as error:
+            self._skip(name, str(error))
+            return
         seconds, best = self.clock() - begin, tuned.baseline
         for share in sorted(tuned.scores, reverse=True):
             scores = tuned.scores[share]
             gain = gain_over(scores, best)
-            if gain.is_better:
+            if gain.is_better():
                 best, self._tuned = scores, (share, tuned)
             what = name if share == 1 else f"average of weights, {share:.0%} fine-tuned"
-            outcome: Outcome = "kept" if gain.is_better else "not kept"
+            outcome: Outcome = "kept" if gain.is_better() else "not kept"
             reason = describe_gain(gain, self.protocol.objective)
             self.record(
                 Candidate.tried(
                     what, scores, outcome, reason, seconds=seconds if share == 1 else 0.0, after=self._elapsed
                 )
             )
+
+    def _skip(self, name: str, reason: str) -> None:
+        self.record(Candidate(name=name, outcome="not tried", reason=reason))
+
+    @property
+    def _is_perfect(self) -> bool:
+        """Whether nothing can be gained: no mistakes, and hardly any doubt."""
+        scores = self._probe.scores
+        return scores.accuracy == 1 and float(scores.losses.mean()) < WORTH_TIME.loss
 
     def record(self, candidate: Candidate) -> None:
         """Store a candidate and report it."""
@@ -230,7 +261,11 @@ class _Search:
             larger = round(size * _LARGER / _SIZE_STEP) * _SIZE_STEP
             yield {"size": larger}, {}
         named, local = self.recipe.train.auto.backbones, local_networks()
-        for name in (name for name in _LARGER_BACKBONES if name in local) if named is None else named:
+        if named is None:
+            # A file of weights belongs to one network.
+            published = self.recipe.net.weights == "imagenet"
+            named = tuple(name for name in _LARGER_BACKBONES if published and name in local)
+        for name in named:
             # Mean and standard deviation are those of the weights.
             yield {"mean": None, "std": None}, {"name": name}
         yield {}, {"flip_average": True}
@@ -249,7 +284,10 @@ def _region_sides(samples: tuple[Sample, ...], spec: PreprocessSpec) -> np.ndarr
     """Return width and height of the region of interest of some photos in pixels, float64 [N, 2]."""
     left, top, right, bottom = spec.roi
     share = np.array([right - left, bottom - top]) * spec.center_crop
-    found = [inspect(sample.read()) for sample in evenly_spaced(samples, _MEASURED_IMAGES)]
+    found = []
+    for sample in evenly_spaced(samples, _MEASURED_IMAGES):
+        with suppress(OSError, AssayError):
+            found.append(inspect(sample.read()))
     return np.array([(image.width, image.height) for image in found], dtype=np.float64).reshape(-1, 2) * share
 
 
