@@ -14,7 +14,7 @@ from cross_validation import crossval_row
 from PIL import Image, ImageDraw
 from result_file import Row, write_result
 
-from assay.data import Dataset, read_manifest
+from assay.data import Dataset, Sample, read_manifest
 from assay.recipe import load_recipe
 
 NAME = "magnetic-tiles"
@@ -36,22 +36,15 @@ _CAPTION = 18
 
 
 def near_duplicate_groups(dataset: Dataset, count: int) -> list[tuple[Path, Path]]:
-    """Return two photos from each of `count` groups, of different classes where possible.
-
-    Args:
-        dataset: photos with groups.
-        count: number of groups.
-    """
-    groups: dict[str, list[Path]] = {}
-    labels: dict[str, str] = {}
+    """Return two photos from one group of each of the first `count` classes that have a group within the class."""
+    groups: dict[str, list[Sample]] = {}
     for sample in dataset.samples:
         if sample.group is not None:
-            groups.setdefault(sample.group, []).append(sample.path)
-            labels[sample.group] = sample.label
+            groups.setdefault(sample.group, []).append(sample)
     chosen: dict[str, tuple[Path, Path]] = {}
-    for group, paths in sorted(groups.items()):
-        if len(paths) > 1:
-            chosen.setdefault(labels[group], (paths[0], paths[1]))
+    for _, members in sorted(groups.items()):
+        if len(members) > 1 and len({sample.label for sample in members}) == 1:
+            chosen.setdefault(members[0].label, (members[0].path, members[1].path))
     return list(chosen.values())[:count]
 
 
