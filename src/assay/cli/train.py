@@ -13,6 +13,7 @@ from assay.cli.options import LayoutOption, layout_setting
 if TYPE_CHECKING:
     from assay.core.progress import Progress
     from assay.pipeline import TrainCallbacks, TrainResult
+    from assay.pipeline.auto import FineTuningPlan
     from assay.recipe import Recipe
 
 
@@ -212,13 +213,18 @@ def training_callbacks(
         clock = Profile()
     if quiet:
         return TrainCallbacks(progress, profile=clock)
-    printer = EpochPrinter()
+    printer, trained = EpochPrinter(), [recipe]
+
+    def on_plan(plan: "FineTuningPlan") -> None:
+        print_plan(plan)
+        trained.append(plan.recipe)
+
     return TrainCallbacks(
         progress,
         on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.min_images_per_class) + "\n"),
-        on_epoch=lambda row: printer("", row, recipe),
+        on_epoch=lambda row: printer("", row, trained[-1]),
         on_candidate=lambda candidate: print_candidate(candidate, recipe.train.objective),
-        on_plan=print_plan,
+        on_plan=on_plan,
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,
     )
