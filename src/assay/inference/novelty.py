@@ -22,6 +22,9 @@ MAX_COMPONENTS = 64
 _MIN_RELATIVE_VARIANCE = 1e-4
 """Minimum variance of a feature as a share of the mean: a feature that is always 0 must not dominate."""
 
+_MIN_NORM = 1e-6
+"""Length of a direction as a share of the first one, below which its rounding errors are too large."""
+
 Floats = npt.NDArray[np.floating]
 
 
@@ -145,8 +148,18 @@ def fit_novelty(embedding: Floats, targets: npt.NDArray[np.int64]) -> NoveltyDet
 
 def _principal_components(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Return main directions [K, D] of centred rows, their variances, and the mean of the other variances."""
-    variances, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
-    variances, directions = np.maximum(variances[::-1], 0), vectors.T[::-1][:count]
+    images, length = rows.shape
+    if images < length:
+        # The products of the rows have the same variances, and there are fewer of them.
+        variances, vectors = np.linalg.eigh(rows @ rows.T / images)
+        variances = np.maximum(np.concatenate([variances[::-1], np.zeros(length - images)]), 0)
+        directions = vectors.T[::-1][:count] @ rows
+        norms = np.linalg.norm(directions, axis=1, keepdims=True)
+        count = int((norms[:, 0] > _MIN_NORM * max(float(norms.max(initial=0)), np.finfo(np.float64).tiny)).sum())
+        directions = directions[:count] / norms[:count]
+    else:
+        variances, vectors = np.linalg.eigh(rows.T @ rows / images)
+        variances, directions = np.maximum(variances[::-1], 0), vectors.T[::-1][:count]
     # The sign is arbitrary; this makes it reproducible.
     peaks = directions[np.arange(count), np.abs(directions).argmax(axis=1)] if count else np.ones(0)
     directions = directions * np.sign(peaks)[:, np.newaxis]

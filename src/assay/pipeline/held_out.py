@@ -19,6 +19,7 @@ from assay.training.logistic_regression import CrossFit, Embeddings, FoldIndices
 _NOVELTY_IMAGES = 2000
 _NOVELTY_IMAGES_PER_CLASS = 20
 _MAX_NOVELTY_IMAGES = 5000
+_NOVELTY_IMAGES_PER_FOLD = 1000
 
 Distances = npt.NDArray[np.float64]
 
@@ -142,8 +143,8 @@ class CrossFittedHeads:
         distances, start = np.empty(len(predictions)), 0
         for fold in self.folds:
             rows = fold.train
-            if len(rows) > _NOVELTY_IMAGES:
-                rows = np.sort(generator.choice(rows, _NOVELTY_IMAGES, replace=False))
+            if len(rows) > _NOVELTY_IMAGES_PER_FOLD:
+                rows = np.sort(generator.choice(rows, _NOVELTY_IMAGES_PER_FOLD, replace=False))
             part = slice(start, start + len(fold.held_out))
             distances[part] = fit_novelty(self.embeddings[rows], targets[rows]).distance(embeddings[part])
             start += len(fold.held_out)
