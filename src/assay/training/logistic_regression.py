@@ -1,10 +1,9 @@
 """Multinomial logistic regression on embeddings, solved to convergence; cross-validation chooses its regularization."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +61,7 @@ class CrossFit:
     """[M, C], of every held-out row by the head that was not trained on it, fold after fold."""
     rows: npt.NDArray[np.int64]
     """[M], the held-out rows."""
-    losses: MappingProxyType[float, float]
+    losses: Mapping[float, float]
     """Mean log loss on held-out rows, after temperature scaling, by strength."""
 
 
@@ -131,7 +130,7 @@ def cross_fit(
     """
     rows = np.concatenate([fold.held_out for fold in folds])
     losses: dict[float, float] = {}
-    best: tuple[float, tuple[LogisticHead, ...], npt.NDArray[np.float64]] | None = None
+    best: CrossFit | None = None
     worse = 0
     for strength in strengths:
         heads = tuple(fit_logistic(embeddings[fold.train], targets[fold.train], classes, strength) for fold in folds)
@@ -139,15 +138,15 @@ def cross_fit(
             [head.log_probabilities(embeddings[fold.held_out]) for head, fold in zip(heads, folds, strict=True)]
         )
         losses[strength] = calibrated_log_loss(found, targets[rows])
-        if best is None or losses[strength] < losses[best[0]]:
-            best, worse = (strength, heads, found), 0
+        if best is None or losses[strength] < losses[best.strength]:
+            best, worse = CrossFit(strength, heads, found, rows, losses), 0
         else:
             worse += 1
         if worse == _MAX_WORSE:
             break
     if best is None:
         raise ValueError("there is no regularization strength to choose from")
-    return CrossFit(*best, rows, MappingProxyType(losses))
+    return best
 
 
 def calibrated_log_loss(log_probabilities: npt.NDArray[np.float64], targets: Targets) -> float:
