@@ -27,6 +27,7 @@ from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.training import EpochListener, History, LabeledImages, fit
 from assay.training.device import select_device
 from assay.training.feature_extraction import compute_embeddings
+from assay.training.heap import reuse_freed_memory
 from assay.training.logistic_regression import FoldIndices, LogisticHead
 from assay.training.loss import cross_entropy
 from assay.training.optimizers import make_optimizer, parameter_groups
@@ -209,15 +210,16 @@ def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], floa
     targets = torch.zeros(spec.batch_size, dtype=torch.int64, device=device.torch)
     types = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     seconds = []
-    for _ in range(_WARMUP_STEPS + _TIMED_STEPS):
-        start = clock()
-        with torch.autocast(device.kind, dtype=types[device.precision], enabled=device.precision != "32"):
-            loss = cross_entropy(trained(images).logits, targets)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        optimizer.zero_grad()
-        float(loss.detach())  # waits for a GPU
-        seconds.append(clock() - start)
+    with reuse_freed_memory():
+        for _ in range(_WARMUP_STEPS + _TIMED_STEPS):
+            start = clock()
+            with torch.autocast(device.kind, dtype=types[device.precision], enabled=device.precision != "32"):
+                loss = cross_entropy(trained(images).logits, targets)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+            float(loss.detach())  # waits for a GPU
+            seconds.append(clock() - start)
     # The first steps compile kernels and allocate memory; other processes can only make a step slower.
     return min(seconds[_WARMUP_STEPS:]) / spec.batch_size
 
