@@ -90,12 +90,17 @@ def describe_gain(gain: Gain, objective: str, *, slower: bool = False) -> str:
 
 def candidates_table(candidates: Sequence[Candidate]) -> list[list[str]]:
     """Return a header and one row per candidate."""
-    rows = [["candidate", "accuracy", "balanced", "log loss", "seconds", "result", "reason"]]
+    rows = [["candidate", "held-out photos", "accuracy", "balanced", "log loss", "seconds", "result", "reason"]]
     for candidate in candidates:
         loss = "" if candidate.log_loss is None else f"{candidate.log_loss:.3f}"
-        figures = [format_percent(candidate.accuracy), format_percent(candidate.balanced_accuracy), loss]
+        figures = [
+            f"{candidate.photos:,}",
+            format_percent(candidate.accuracy),
+            format_percent(candidate.balanced_accuracy),
+            loss,
+        ]
         if candidate.accuracy is None:
-            figures = ["", "", ""]
+            figures = [""] * len(figures)
         rows.append([candidate.name, *figures, f"{candidate.seconds:.0f}", candidate.outcome, candidate.reason])
     return rows
 

@@ -191,7 +191,7 @@ class _Search:
             gain = gain_over(scores, best)
             if gain.is_better():
                 best, self._tuned = scores, (share, tuned)
-            what = name if share == 1 else f"average of weights, {share:.0%} fine-tuned"
+            what = name if share == 1 else f"average of weights, {100 * share:.0f} % fine-tuned"
             outcome: Outcome = "kept" if gain.is_better() else "not kept"
             reason = describe_gain(gain, self.protocol.objective)
             self.record(
