@@ -154,7 +154,9 @@ SECTIONS = (
         "has the same backbone with the same "
         "weights and as many epochs as fit into the time of the default; the previous default recipe likewise. "
         "Coverage is the share of test "
-        "photos that the classifier answers with a target precision of 99 %.",
+        "photos that the classifier answers with a target precision of 99 %. Times are wall times, and the machine was "
+        "busy with other work, which also stopped some runs for minutes: the methods had a fifth to a half of the "
+        "processor time of an idle machine, as the last column shows, and fine-tuning suffers most from that.",
         (
             ACCURACY,
             BALANCED,
