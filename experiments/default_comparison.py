@@ -42,6 +42,7 @@ SHARES = SplitSpec(train=0.6, val=0.15, test=0.25)
 SUBSETS = {"cifar10": (5000, 2000), "fashion-mnist": (2000, 2000)}
 """Training and test images that are used of large data sets."""
 DATA_SETS = ("button-cells", "magnetic-tiles", "elpv", "fashion-mnist", "cifar10")
+PLANNED_SEEDS = 3
 METHODS = ("default", "logistic regression", "fastai", "previous default")
 """In the order in which they are run on all data sets, so that an interrupted comparison has the first ones."""
 
@@ -207,7 +208,7 @@ def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
                     protocol=f"grouped and stratified, {minutes:g} minutes of training",
                     seeds=sorted(found),
                     runs=len(found),
-                    planned=seeds,
+                    planned=max(seeds, PLANNED_SEEDS),
                     photos=next((values["photos"] for values in found.values()), 0),
                     metrics={name: mean_and_std(values.get(name) for values in found.values()) for name in names},
                     wall_seconds=sum(seconds) / len(seconds) if seconds else None,
@@ -220,14 +221,18 @@ def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
 def main() -> None:
     """Run what is missing, seed by seed, and write the result after each method."""
     parser = runs.parser(__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of split and training (default: 3)")
+    parser.add_argument("--seeds", type=int, default=PLANNED_SEEDS, help="seeds of split and training (default: 3)")
     parser.add_argument("--minutes", type=float, default=3.0, help="minutes of training per method (default: 3)")
     parser.add_argument("--fastai", help="Python of an environment with fastai; without it fastai is left out")
     parser.add_argument("--only", nargs="*", default=DATA_SETS, choices=DATA_SETS, help="data sets")
+    parser.add_argument("--summarize", action="store_true", help="run nothing; write what is finished")
     options = parser.parse_args()
     if options.fastai:
         os.environ["FASTAI_PYTHON"] = options.fastai
     folder = options.runs / NAME
+    if options.summarize:
+        write_result(NAME, summarize(folder, options.minutes, options.seeds), minutes=options.minutes)
+        return
     methods = [method for method in METHODS if method != "fastai" or options.fastai]
     for seed, method, data_set in itertools.product(range(options.seeds), methods, options.only):
         task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
