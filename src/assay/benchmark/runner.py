@@ -279,6 +279,6 @@ def _count_correct(
     if dataset is None or not classifiers:
         return {}, ""
     classifier = next(iter(classifiers.values()))
-    trained_on = training_samples(find_run(classifier))
+    trained_on = training_samples(find_run(classifier), classifier.info)
     caution = overlap_warning(classifier, dataset, dataset.samples, trained_on)
     return count_correct(classifiers, dataset, progress), caution

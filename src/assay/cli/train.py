@@ -91,8 +91,8 @@ def train(
                 or split_method
                 or keep_splits
                 or find_lr
-                or target_precision
-                or minutes
+                or target_precision is not None
+                or minutes is not None
                 or objective
                 or recipe != "default"
             ):
@@ -164,7 +164,8 @@ def training_summary(result: "TrainResult") -> str:
     from assay.pipeline.quantize import describe_int8
 
     run, part = result.run, result.reported_split
-    name = "validation photos (also used to select the best epoch; there is no test split)"
+    selected = "classifier" if result.candidates else "best epoch"
+    name = f"validation photos (also used to select the {selected}; there is no test split)"
     if part == "test":
         name = "test photos"
     elif result.evaluated.cross_validated:

@@ -192,6 +192,7 @@ def print_candidate(candidate: "Candidate", objective: str | None) -> None:
     if candidate.accuracy is None:
         echo(f"not tried: {candidate.name} ({candidate.reason})")
         return
+    photos = "1 held-out photo" if candidate.photos == 1 else f"{candidate.photos} held-out photos"
     half_width = f"± {100 * (candidate.half_width or 0):.1f}"
     score = f"{format_percent(candidate.accuracy)} {half_width}"
     if objective == "balanced_accuracy":
@@ -200,7 +201,7 @@ def print_candidate(candidate: "Candidate", objective: str | None) -> None:
             f"accuracy {format_percent(candidate.accuracy)},"
         )
     echo(
-        f"after {_duration(candidate.after)}: {score} on {candidate.photos} held-out photos: {candidate.name}",
+        f"after {_duration(candidate.after)}: {score} on {photos}: {candidate.name}",
         f"  {candidate.outcome}: {candidate.reason}",
     )
 

@@ -111,7 +111,7 @@ def evaluate_classifier(
         progress=progress,
     )
     run = find_run(classifier)
-    trained_on = training_samples(run)
+    trained_on = training_samples(run, classifier.info)
     caution = overlap_warning(classifier, dataset, samples, trained_on)
     files = evaluation.write(folder, progress=progress)
     files["page"] = write_evaluation_report(

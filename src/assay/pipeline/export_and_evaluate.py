@@ -130,7 +130,7 @@ def evaluate_bundle(
             sample = evenly_spaced(dataset.part("train"), MAX_NEIGHBOURS_POOL)
             training = predict_dataset(classifier, dataset, sample, progress, cached=cached)
         training.save(run.evaluation("train") / EMBEDDINGS_FILE)
-    confidence = used.to_dict()
+    confidence = {**used.to_dict(), "cross_validated": model.held_out.is_cross_validated}
     confidence |= {split: evaluation.confidence.to_dict() for split, evaluation in splits.items()}
     metrics = {split: evaluation.metrics.to_dict() for split, evaluation in splits.items()}
     quantization = {} if int8 is None else {"int8": int8.to_dict()}

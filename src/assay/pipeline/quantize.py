@@ -1,6 +1,7 @@
 """Add an int8 model to a bundle if it is as accurate on validation images and faster on this machine.
 
-Runs after calibration; the int8 model gets a temperature and thresholds fitted to its own predictions.
+Runs after calibration; the int8 model gets a temperature and thresholds fitted to its own predictions on held-out
+images, or those of the fp32 model if no such images are left.
 """
 
 import shutil
@@ -24,7 +25,7 @@ from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention
 from assay.pipeline.held_out import HeldOut, ValidationSplit, sample_per_class
-from assay.pipeline.training_overlap import class_mapping_for
+from assay.pipeline.training_overlap import class_mapping_for, uses_validation_images
 from assay.recipe import AbstainSpec, Recipe
 
 MAX_ACCURACY_DROP = 0.005
@@ -139,7 +140,8 @@ def quantize_bundle(
     Args:
         path: the bundle; it is replaced if the int8 model is kept.
         dataset: its `train` split gives the ranges of the activations.
-        held_out: the images that give the accuracy; None: the `val` split.
+        held_out: the images that give the accuracy; None: the `val` split. If the head was trained on that split too,
+            the int8 model gets the temperature and thresholds of the fp32 model.
         progress: called during prediction.
 
     Raises:
@@ -148,6 +150,7 @@ def quantize_bundle(
     """
     bundle = Bundle.open(path)
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
+    calibrates = held_out is not None or not uses_validation_images(bundle.info)
     held_out = held_out or ValidationSplit(dataset, recipe.train.seed, progress=progress)
     plain = _uncalibrated(bundle, bundle.model("fp32"), "fp32")
     images = _training_images(dataset, plain, recipe, _CALIBRATION_IMAGES)
@@ -179,6 +182,9 @@ def quantize_bundle(
                 break
     if not outcome.kept:
         return outcome
+    if not calibrates:
+        amend_bundle(bundle, {"precision": "int8", "others": {"fp32": _fp32_settings(bundle)}}, int8=model)
+        return outcome
     return replace(outcome, confidence=store_int8_model(bundle, model, found, recipe.abstain, held_out))
 
 
@@ -203,13 +209,9 @@ def store_int8_model(
         spec: target precision and allowed false positive rate of the novelty check.
         held_out: made the predictions.
     """
-    info, tensors = bundle.info.at("fp32"), bundle.novelty()
+    tensors = bundle.novelty()
     novelty = None if tensors is None else NoveltyDetector.from_tensors(tensors)
-    before = bundle.info.others.get("fp32") or PrecisionSettings(
-        temperature=info.temperature,
-        thresholds=info.thresholds,
-        novelty=None if novelty is None else float(novelty.limit[0]),
-    )
+    before = _fp32_settings(bundle)
     confidence, novelty = fit_abstention(found, novelty, spec, held_out)
     amend_bundle(
         bundle,
@@ -223,6 +225,15 @@ def store_int8_model(
         novelty=None if novelty is None else save(novelty.tensors()),
     )
     return confidence
+
+
+def _fp32_settings(bundle: Bundle) -> PrecisionSettings:
+    info, tensors = bundle.info.at("fp32"), bundle.novelty()
+    return bundle.info.others.get("fp32") or PrecisionSettings(
+        temperature=info.temperature,
+        thresholds=info.thresholds,
+        novelty=None if tensors is None else float(NoveltyDetector.from_tensors(tensors).limit[0]),
+    )
 
 
 def _accurate_enough(outcome: QuantizationResult) -> bool:

@@ -89,7 +89,7 @@ def write_run_report(
     context = ReportContext(
         title=classifier.info.name,
         split_name="cross-validated" if split == "val" and evaluated.cross_validated else SPLIT_TITLES[split],
-        warning=_validation_warning(evaluated) if split == "val" else "",
+        warning=_validation_warning(evaluated, recipe.train.strategy) if split == "val" else "",
         candidates=candidates_table(candidates) if candidates else (),
         history=_report_history(history.metrics),
         best_epoch=history.best_epoch,
@@ -165,14 +165,15 @@ def write_evaluation_report(
     return write_report(folder, evaluation.predictions, evaluation.metrics, context, progress)
 
 
-def _validation_warning(evaluated: RunEvaluation) -> str:
+def _validation_warning(evaluated: RunEvaluation, strategy: str) -> str:
     if evaluated.cross_validated:
         return (
             "each photo was predicted by a head that was not trained on it, but the same photos were also used to "
             "select the classifier and to calibrate the confidence; there is no test split."
         )
+    selected = "best epoch" if strategy != "auto" else "classifier"
     return (
-        "the validation photos were also used to select the best epoch and to calibrate the confidence; "
+        f"the validation photos were also used to select the {selected} and to calibrate the confidence; "
         "there is no test split."
     )
 

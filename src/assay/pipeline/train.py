@@ -230,6 +230,8 @@ def resume_training(
     else:
         dataset = _load_dataset(run.data, recipe, callbacks.progress, run.keep_splits)
     model = build_model(recipe, dataset, callbacks.progress)
+    # Its bundle is written again.
+    run.restart()
     return _train(run, dataset, model, callbacks, resume=True, report=report)
 
 

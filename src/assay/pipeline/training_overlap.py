@@ -44,9 +44,23 @@ def find_run(classifier: Classifier) -> Run | None:
     return run if run.done and run.manifest.is_file() else None
 
 
-def training_samples(run: Run | None) -> tuple[Sample, ...]:
-    """Return the images that a run was trained on; none without a run."""
-    return () if run is None else read_manifest(run.manifest, run.classes).part("train")
+def uses_validation_images(info: BundleInfo) -> bool:
+    """Whether the head of a classifier was also trained on the validation split, and calibrated by cross-validation."""
+    confidence = info.metrics.get("confidence")
+    return isinstance(confidence, dict) and confidence.get("cross_validated") is True
+
+
+def training_samples(run: Run | None, info: BundleInfo) -> tuple[Sample, ...]:
+    """Return the images that the classifier of a run was trained on; none without a run.
+
+    Args:
+        run: see `find_run`.
+        info: of its bundle.
+    """
+    if run is None:
+        return ()
+    dataset = read_manifest(run.manifest, run.classes)
+    return (*dataset.part("train"), *(dataset.part("val") if uses_validation_images(info) else ()))
 
 
 def overlap_warning(
@@ -70,6 +84,6 @@ def overlap_warning(
         return f"{count:,} of these {len(samples):,} photos were used for training, {optimistic}."
     if not known and dataset.fingerprint == classifier.info.provenance.data:
         splits = {sample.split for sample in samples}
-        if "train" in splits or None in splits:
+        if "train" in splits or None in splits or ("val" in splits and uses_validation_images(classifier.info)):
             return f"these photos include those that the classifier was trained on, {optimistic}."
     return ""

@@ -27,6 +27,21 @@ Blocks = Annotated[int, Field(ge=1, le=256)]
 """Number of blocks of a stage."""
 
 
+def check_known(name: str) -> None:
+    """Check the name of a network.
+
+    Raises:
+        ValueError: it does not exist.
+    """
+    if name not in NETWORKS and not name.startswith("timm:"):
+        raise ValueError(f"no network is called {name!r}; the nearest is {closest_match(name, NETWORKS)!r}")
+
+
+def has_published_weights(name: str) -> bool:
+    """Return whether pretrained weights exist for a network."""
+    return name not in {"resnet", "convnet"}
+
+
 class HeadSpec(Settings):
     """The head on the pooled features: [dropout, dense, batch norm, ReLU] × n, dropout, linear."""
 
@@ -86,8 +101,5 @@ class NetSpec(Settings):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.name not in NETWORKS and not self.name.startswith("timm:"):
-            raise ValueError(
-                f"no network is called {self.name!r}; the nearest is {closest_match(self.name, NETWORKS)!r}"
-            )
+        check_known(self.name)
         return self

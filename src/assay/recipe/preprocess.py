@@ -8,6 +8,8 @@ from assay.recipe.base import Fraction, Probability, Settings
 
 Channels = tuple[float, float, float]
 _MAX_VALUE = 1e30
+MAX_SIZE = 2048
+"""Largest side of the network's input, in pixels."""
 
 
 class PreprocessSpec(Settings):
@@ -23,7 +25,7 @@ class PreprocessSpec(Settings):
     resize_mode: Literal["stretch", "crop", "letterbox"] = "crop"
     """stretch: resize both sides to `size`; crop: resize the shorter side, then crop the centre; letterbox:
     resize the longer side, then pad."""
-    size: Annotated[int, Field(ge=8, le=2048)] = 224
+    size: Annotated[int, Field(ge=8, le=MAX_SIZE)] = 224
     """Side of the network's square input, in pixels."""
     fill: tuple[int, int, int] = (114, 114, 114)
     """Colour of the letterbox's padding, RGB 0-255."""

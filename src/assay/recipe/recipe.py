@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from assay.recipe.augmentation import AugmentSpec
 from assay.recipe.base import Settings
 from assay.recipe.data import DataSpec
-from assay.recipe.network import NetSpec
+from assay.recipe.network import NetSpec, check_known, has_published_weights
 from assay.recipe.preprocess import PreprocessSpec
 from assay.recipe.training import TrainSpec
 
@@ -96,14 +96,18 @@ class Recipe(Settings):
         if self.train.strategy != "auto":
             return self
         remedy = "choose another train.strategy"
-        if self.net.weights == "none" or self.net.name in {"resnet", "convnet"}:
+        if self.net.weights == "none" or not has_published_weights(self.net.name):
             raise ValueError(f"train.strategy is auto, which needs pretrained weights: {remedy}, such as scratch")
         if self.net.head.hidden:
             raise ValueError(f"train.strategy is auto, which fits a linear head: set net.head.hidden=[], or {remedy}")
+        for name in self.train.auto.backbones or ():
+            check_known(name)
+            if not has_published_weights(name):
+                raise ValueError(f"train.auto.backbones names {name}, for which no pretrained weights exist: remove it")
         if self.train.balance != "none":
             raise ValueError(
-                "train.strategy is auto, which ignores train.balance: set train.objective=balanced_accuracy instead, "
-                f"or {remedy}"
+                "train.strategy is auto, which ignores train.balance: set it to none (and "
+                f"train.objective=balanced_accuracy if all classes are equally important), or {remedy}"
             )
         if self.train.freeze:
             raise ValueError(f"train.strategy is auto, which ignores train.freeze: set it to 0, or {remedy}")

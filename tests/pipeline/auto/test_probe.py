@@ -11,11 +11,13 @@ from assay.data import Dataset
 from assay.data.loading import load_split_dataset
 from assay.evaluation import compute_metrics
 from assay.inference import Classifier, fit_novelty
-from assay.pipeline.auto.probe import Protocol, fit_probe, split_fold
+from assay.pipeline.auto.probe import Protocol, fit_probe, load_head, split_fold
+from assay.pipeline.build_network import build_model
 from assay.pipeline.dataset_evaluation import labelled_predictions
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
 from assay.pipeline.run_folder import Run
 from assay.recipe import Recipe, load_recipe
+from assay.training.logistic_regression import LogisticHead
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,11 @@ def test_balanced_objective_adjusts_the_head(dataset: Dataset, recipe: Recipe):
     difference = adjusted.head.bias - plain.head.bias
     assert difference[rare] > difference[1 - rare]
     np.testing.assert_allclose(adjusted.head.weight, plain.head.weight, rtol=1e-5)
+
+
+def test_a_class_without_images_gets_a_finite_bias(dataset: Dataset, recipe: Recipe):
+    network, _ = build_model(recipe, dataset)
+    channels = network.backbone.channels
+    load_head(network, LogisticHead(np.zeros((2, channels), np.float32), np.array([0.5, -np.inf], np.float32)))
+    # Within the range of 16-bit numbers.
+    assert network.head.fc.bias.tolist() == [0.5, -10_000]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.data import Sample
+from assay.pipeline.auto.candidates import describe_gain
 from assay.pipeline.auto.scores import HeldOutScores, gain_over, standard_error
 
 
@@ -99,3 +100,14 @@ def test_slower_predictions_need_a_larger_gain():
     assert gain.objective == pytest.approx(0.002)
     assert gain.is_better()
     assert not gain.is_better(slower=True)
+
+
+def test_photos_of_one_group_give_an_interval_of_everything_and_no_comparison():
+    targets = np.arange(4) % 2
+    found, better = scores(targets, {1}, group=4), scores(targets, set(), group=4)
+    assert found.half_width == 0.5
+    gain = gain_over(better, found)
+    assert not gain.is_better()
+    assert describe_gain(gain, "accuracy") == (
+        "accuracy +25.0 points on a single photo or group of photos: too few to compare"
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from assay.core.errors import AssayError
 from assay.data.loading import load_split_dataset
@@ -12,6 +13,10 @@ from assay.inference import Classifier
 from assay.pipeline import TrainCallbacks, TrainResult, resume_training, train_classifier, train_on_splits
 from assay.pipeline.auto import Candidate
 from assay.pipeline.auto.candidates import candidates_table
+from assay.pipeline.build_network import build_model
+from assay.pipeline.evaluate import evaluate_classifier
+from assay.pipeline.run_folder import Run
+from assay.pipeline.training_overlap import uses_validation_images
 from assay.recipe import Recipe, load_recipe
 from assay.training import TrainingInterruptedError
 
@@ -109,9 +114,50 @@ def test_an_interruption_of_an_experiment_is_an_interruption(wide: Path, tmp_pat
         train_on_splits(dataset, recipe(), tmp_path / "run", callbacks, report=False)
 
 
+def test_a_candidate_that_cannot_be_trained_does_not_end_the_search(wide: Path, tmp_path: Path):
+    # timm has no such network.
+    overrides = ("train.auto.backbones=['timm:nonsense']", "train.auto.fine_tune=false")
+    result = train_classifier(wide, recipe(*overrides), tmp_path / "run")
+    assert any("timm" in candidate.reason for candidate in result.candidates if candidate.outcome == "not tried")
+    assert result.run.done
+
+
+def test_a_file_with_weights_belongs_to_the_network_of_the_recipe(wide: Path, tmp_path: Path):
+    weights = tmp_path / "lite0.pth"
+    network, _ = build_model(recipe(), load_split_dataset(wide, recipe().data, 0))
+    torch.save(network.state_dict(), weights)
+    overrides = (f"net.weights={weights}", "train.auto.backbones=[efficientnet-lite1]", "train.auto.fine_tune=false")
+    result = train_classifier(wide, recipe(*overrides), tmp_path / "run")
+    other, *_ = [candidate for candidate in result.candidates if "probe, efficientnet-lite1" in candidate.name]
+    assert other.accuracy is not None
+
+
+def test_the_bundle_says_that_its_head_was_trained_on_validation_photos(trained: TrainResult):
+    assert uses_validation_images(Classifier.load(trained.run.bundle).info)
+    manifest = trained.run.manifest
+    result = evaluate_classifier(trained.run.bundle, manifest, manifest.parent / "again", split="val")
+    assert "were used for training" in result.caution
+
+
+def test_a_resumed_run_is_incomplete_until_its_end(wide: Path, tmp_path: Path):
+    train_classifier(wide, recipe("train.auto.fine_tune=false"), tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    assert run.done
+
+    def terminated(_: Candidate) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        resume_training(run.folder, TrainCallbacks(on_candidate=terminated))
+    assert not run.done
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("train.auto.backbones=[nonsense]", "no network is called 'nonsense'"),
+        ("train.auto.backbones=[convnet]", "no pretrained weights exist"),
+        ("train.balance=sampler", "train.objective=balanced_accuracy"),
         ("net.weights=none", "needs pretrained weights"),
         ("net.head.hidden=[8]", "fits a linear head"),
         ("train.freeze=1", "ignores train.freeze"),
@@ -121,3 +167,10 @@ def test_an_interruption_of_an_experiment_is_an_interruption(wide: Path, tmp_pat
 def test_settings_that_auto_cannot_use_are_refused(override: str, message: str):
     with pytest.raises(AssayError, match=message):
         recipe(override)
+
+
+def test_a_tiny_input_is_not_made_smaller(wide: Path, tmp_path: Path):
+    result = train_classifier(
+        wide, recipe("preprocess.size=8", "preprocess.resize_mode=crop", "train.auto.fine_tune=false"), tmp_path / "run"
+    )
+    assert all("8 pixels" in candidate.name for candidate in result.candidates)

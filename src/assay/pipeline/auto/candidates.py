@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,6 +79,8 @@ def describe_gain(gain: Gain, objective: str, *, slower: bool = False) -> str:
     """
     points, error = 100 * gain.objective, 100 * gain.objective_error
     name = objective.replace("_", " ")
+    if not isfinite(error):
+        return f"{name} {points:+.1f} points on a single photo or group of photos: too few to compare"
     text = f"{name} {points:+.1f} ± {error:.1f} points, log loss {-gain.loss:+.3f} ± {gain.loss_error:.3f}"
     if gain.is_worse:
         return f"{text}: worse"

@@ -6,6 +6,7 @@ weights.
 """
 
 import copy
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torch import Tensor
 from assay.core.files import write_text
 from assay.core.progress import Progress
 from assay.data import Sample
+from assay.data.dataset import quote_names
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.probe import LinearProbe, Protocol, load_head, split_fold
 from assay.pipeline.auto.scores import HeldOutScores
@@ -39,6 +41,7 @@ SHARES = (0.5, 0.75, 1.0)
 """Shares of the fine-tuned weights in an average with those of the probe; 1 is the fine-tuned network itself."""
 
 MIN_EPOCHS = 3
+"""Unless `train.epochs` is less."""
 _MAX_TRAINED_IMAGES = 60_000
 """Images in all epochs together, unless `MIN_EPOCHS` have more."""
 _ENOUGH_HELD_OUT = 100
@@ -48,6 +51,8 @@ _VARIANCE_FLOOR, _INITIAL_STRENGTH = 1.0, 0.03
 """Of the head that fine-tuning starts from; see `fit_logistic`. Chosen on magnetic tiles, with a probe as accurate as
 without the floor."""
 _WARMUP_STEPS, _TIMED_STEPS = 2, 3
+_TIMED_IMAGES = 64
+"""Images of a timed step; fewer with a smaller batch size."""
 _OVERHEAD = 1.25
 """Time of an epoch with validation and data loading as a multiple of the steps' time."""
 
@@ -98,21 +103,28 @@ class FineTuningPlan:
             seconds_left: until training must end.
 
         Returns:
-            The plan, or why there is not enough time.
+            The plan, or why fine-tuning is not possible: too little time, or a class without training images.
         """
         folds, compared = _comparison_folds(protocol)
+        if missing := _classes_without_training_images(protocol, folds):
+            return f"the training split has no photo of {quote_names(missing)}"
         stored = folder / FOLDER / "recipe.yaml"
         if stored.is_file():
-            return cls(load_recipe(stored), folds, compared, 0.0)
+            recipe = load_recipe(stored)
+            if recipe == _fine_tuning_recipe(probe.recipe, recipe.train.epochs):
+                return cls(recipe, folds, compared, 0.0)
+            # Before the interruption another probe was the best one, for example because there was less time.
+            shutil.rmtree(stored.parent)
         train = probe.recipe.train
         per_image = seconds_per_image(probe.network, _fine_tuning_recipe(probe.recipe, train.epochs))
         images = sum(len(fold.train) for fold in folds)
         per_epoch = _OVERHEAD * per_image * images
-        largest = max(MIN_EPOCHS, min(train.epochs, _MAX_TRAINED_IMAGES // max(1, images)))
+        least = min(MIN_EPOCHS, train.epochs)
+        largest = max(least, min(train.epochs, _MAX_TRAINED_IMAGES // max(1, images)))
         epochs = int(min(largest, seconds_left / per_epoch))
-        if epochs < MIN_EPOCHS:
-            needed, left = MIN_EPOCHS * per_epoch / 60, max(0.0, seconds_left) / 60
-            return f"{MIN_EPOCHS} epochs take about {needed:.0f} min, {left:.1f} min are left"
+        if epochs < least:
+            needed, left = least * per_epoch / 60, max(0.0, seconds_left) / 60
+            return f"{least} epoch{'s' if least > 1 else ''}: about {needed:.1f} min, {left:.1f} min are left"
         recipe = _fine_tuning_recipe(probe.recipe, epochs)
         stored.parent.mkdir(parents=True, exist_ok=True)
         write_text(stored, dump_recipe(recipe))
@@ -205,9 +217,9 @@ def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], floa
     trained.set_memory_format(trained.memory_format)
     trained.train()
     optimizer = make_optimizer(parameter_groups(trained, spec), spec)
-    size = recipe.preprocess.size
-    images = torch.randint(0, 256, (spec.batch_size, size, size, 3), dtype=torch.uint8, device=device.torch)
-    targets = torch.zeros(spec.batch_size, dtype=torch.int64, device=device.torch)
+    size, count = recipe.preprocess.size, min(spec.batch_size, _TIMED_IMAGES)
+    images = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, device=device.torch)
+    targets = torch.zeros(count, dtype=torch.int64, device=device.torch)
     types = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     seconds = []
     with reuse_freed_memory():
@@ -221,7 +233,7 @@ def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], floa
             float(loss.detach())  # waits for a GPU
             seconds.append(clock() - start)
     # The first steps compile kernels and allocate memory; other processes can only make a step slower.
-    return min(seconds[_WARMUP_STEPS:]) / spec.batch_size
+    return min(seconds[_WARMUP_STEPS:]) / count
 
 
 def _fine_tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
@@ -243,6 +255,13 @@ def _comparison_folds(protocol: Protocol) -> tuple[tuple[FoldIndices, ...], int]
         return split, 1
     folds = protocol.repeats[0][:_FOLDS]
     return (*folds, *split), len(folds)
+
+
+def _classes_without_training_images(protocol: Protocol, folds: Sequence[FoldIndices]) -> list[str]:
+    """Return the classes whose images are all in the validation part of a fold."""
+    known = set(protocol.targets.tolist())
+    missing = sorted({target for fold in folds for target in known - set(protocol.targets[fold.train].tolist())})
+    return [protocol.dataset.classes[target] for target in missing]
 
 
 def _initial_network(probe: LinearProbe, head: LogisticHead) -> Network:

@@ -26,6 +26,8 @@ FEW_IMAGES_PER_CLASS = 40
 """With fewer training and validation images of a class, cross-validation is repeated."""
 _MAX_CROSS_VALIDATED = 4_000
 """With more images the validation split is large enough; one fit takes minutes then."""
+_ABSENT_LOGIT = -1e4
+"""Bias of a class without training images: its probability is 0 at every precision, and all values stay finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +210,7 @@ def fit_probe(protocol: Protocol, recipe: Recipe, progress: Progress) -> LinearP
 
 
 def load_head(network: Network, head: LogisticHead) -> None:
-    """Copy a fitted head into a network, in place."""
+    """Copy a fitted head into a network, in place; classes without training images get a bias of -10,000."""
     with torch.no_grad():
         network.head.fc.weight.copy_(torch.from_numpy(head.weight))
-        network.head.fc.bias.copy_(torch.from_numpy(np.maximum(head.bias, np.finfo(np.float32).min)))
+        network.head.fc.bias.copy_(torch.from_numpy(np.maximum(head.bias, np.float32(_ABSENT_LOGIT))))

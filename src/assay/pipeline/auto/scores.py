@@ -83,7 +83,7 @@ class HeldOutScores:
 
     @cached_property
     def half_width(self) -> float:
-        """Half the width of the 95 % interval of `objective`."""
+        """Half the width of the 95 % interval of `objective`, at most 0.5 for two or more images."""
         count = len(self)
         if count < 2:
             return 1.0

@@ -29,6 +29,7 @@ from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bu
 from assay.pipeline.held_out import ValidationSplit
 from assay.pipeline.run_folder import Run
 from assay.recipe import PreprocessSpec, Recipe
+from assay.recipe.preprocess import MAX_SIZE
 from assay.training import EpochListener, History, TrainingInterruptedError
 from assay.training.lightning_trainer import interrupted
 
@@ -169,7 +170,11 @@ class _Search:
         if self._is_perfect:
             self._skip(name, "the best probe makes no mistakes on the held-out photos")
             return
-        plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, self._left)
+        try:
+            plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, self._left)
+        except AssayError as error:
+            self._skip(name, str(error))
+            return
         if isinstance(plan, str):
             self._skip(name, plan)
             return
@@ -258,8 +263,9 @@ class _Search:
                 yield {"resize_mode": mode}, {}
         size = self.recipe.preprocess.size
         if len(sides) and float(np.median(sides.max(axis=1))) >= _MORE_DETAIL * size:
-            larger = round(size * _LARGER / _SIZE_STEP) * _SIZE_STEP
-            yield {"size": larger}, {}
+            larger = min(MAX_SIZE, round(size * _LARGER / _SIZE_STEP) * _SIZE_STEP)
+            if larger > size:
+                yield {"size": larger}, {}
         named, local = self.recipe.train.auto.backbones, local_networks()
         if named is None:
             # A file of weights belongs to one network.
@@ -267,7 +273,7 @@ class _Search:
             named = tuple(name for name in _LARGER_BACKBONES if published and name in local)
         for name in named:
             # Mean and standard deviation are those of the weights.
-            yield {"mean": None, "std": None}, {"name": name}
+            yield {"mean": None, "std": None}, {"name": name, "weights": "imagenet"}
         yield {}, {"flip_average": True}
 
 
