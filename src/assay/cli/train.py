@@ -169,7 +169,7 @@ def training_summary(result: "TrainResult") -> str:
     if part == "test":
         name = "test photos"
     elif result.evaluated.cross_validated:
-        name = "cross-validated photos (also used to select the classifier; there is no test split)"
+        name = "held-out photos (also used to select the classifier; there is no test split)"
     curves = run.folder / FOLDER / "split" / "curves.png" if result.candidates else run.folder / "curves.png"
 
     figures = Bundle.open(run.bundle).info.metrics

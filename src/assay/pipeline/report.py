@@ -88,7 +88,7 @@ def write_run_report(
         write_json(run.learning_curve, learning_curve.to_dict())
     context = ReportContext(
         title=classifier.info.name,
-        split_name="cross-validated" if split == "val" and evaluated.cross_validated else SPLIT_TITLES[split],
+        split_name="held-out" if split == "val" and evaluated.cross_validated else SPLIT_TITLES[split],
         warning=_validation_warning(evaluated, recipe.train.strategy) if split == "val" else "",
         candidates=candidates_table(candidates) if candidates else (),
         history=_report_history(history.metrics),

@@ -54,6 +54,18 @@ def test_too_few_groups_fall_back_to_the_validation_split(dataset: Dataset, reci
     np.testing.assert_equal(protocol.repeats[0][0].held_out, split_fold(two)[0].held_out)
 
 
+def test_a_class_with_one_group_does_not_prevent_cross_validation(dataset: Dataset, recipe: Recipe):
+    kept = [sample for sample in dataset.samples if sample.split != "test"]
+    rare = [replace(sample, label="rare", group="once", split="train") for sample in kept[:2]]
+    protocol = Protocol.of(replace(dataset, classes=(*dataset.classes, "rare"), samples=(*kept[2:], *rare)), recipe)
+    assert protocol.is_cross_validated
+    probe = fit_probe(protocol, recipe, no_progress)
+    places = np.flatnonzero(probe.scores.targets == len(dataset.classes))
+    assert len(places) == 2
+    assert not probe.scores.correct[places].any()
+    assert np.isfinite(probe.scores.losses).all()
+
+
 def test_probe_separates_the_classes_and_its_bundle_predicts_the_same(dataset: Dataset, recipe: Recipe, tmp_path: Path):
     protocol = Protocol.of(dataset, recipe)
     probe = fit_probe(protocol, recipe, no_progress)

@@ -25,7 +25,10 @@ _REPEATS = 3
 FEW_IMAGES_PER_CLASS = 40
 """With fewer training and validation images of a class, cross-validation is repeated."""
 _MAX_CROSS_VALIDATED = 4_000
-"""With more images the validation split is large enough; one fit takes minutes then."""
+_MAX_CROSS_VALIDATED_SCORES = 250_000
+"""Images, and images x classes, above which the validation split is used: it is large enough, and fits take long."""
+_MAX_ABSENT_SHARE = 0.1
+"""Share of images whose class may be absent from the training part of their fold, as with one group in a class."""
 _ABSENT_LOGIT = -1e4
 """Bias of a class without training images: its probability is 0 at every precision, and all values stay finite."""
 
@@ -58,7 +61,8 @@ class Protocol:
         counts = np.bincount(targets, minlength=len(dataset.classes))
         few = int(counts[counts > 0].min()) < FEW_IMAGES_PER_CLASS
         folds: tuple[tuple[FoldIndices, ...], ...] = ()
-        for count in FOLDS if len(samples) <= _MAX_CROSS_VALIDATED else ():
+        fits = len(samples) * len(dataset.classes) <= _MAX_CROSS_VALIDATED_SCORES
+        for count in FOLDS if fits and len(samples) <= _MAX_CROSS_VALIDATED else ():
             folds = folds or _folds(samples, targets, count, seed, _REPEATS if few else 1)
         return cls(
             dataset,
@@ -90,7 +94,10 @@ def split_fold(dataset: Dataset) -> tuple[FoldIndices]:
 def _folds(
     samples: Sequence[Sample], targets: npt.NDArray[np.int64], count: int, seed: int, repeats: int
 ) -> tuple[tuple[FoldIndices, ...], ...]:
-    """Return grouped folds of every repetition; empty if there are too few groups for folds with all classes."""
+    """Return grouped folds of every repetition; empty if there are too few groups for training parts with all classes.
+
+    A few images of classes with a single group may be held out while their class is absent; they count as mistakes.
+    """
     row_of = {sample.id: row for row, sample in enumerate(samples)}
     found = []
     for repeat in range(repeats):
@@ -105,8 +112,9 @@ def _folds(
             )
             for fold in folds
         )
-        present = len(np.unique(targets))
-        if any(len(np.unique(targets[fold.train])) < present for fold in indices):
+        absent = sum(int((~np.isin(targets[fold.held_out], targets[fold.train])).sum()) for fold in indices)
+        one_class = any(len(np.unique(targets[fold.train])) < 2 for fold in indices)
+        if one_class or absent > _MAX_ABSENT_SHARE * len(targets):
             return ()
         found.append(indices)
     return tuple(found)
