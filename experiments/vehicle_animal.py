@@ -1,12 +1,13 @@
-"""Vehicles and animals (CIFAR-10, two classes): five variants with three seeds, and one longer run.
+"""Vehicles and animals (CIFAR-10, two classes): five variants with three seeds, and one short run.
 
 The variants are those of the list `vehicle-animal`, each with a one-cycle schedule of a few epochs in place of up to
-50, so that all fit into an afternoon on two cores. `fast` is one network trained for half an hour. Every setting was
+50, so that all fit into an afternoon on two cores. `fast` is a small network trained for four epochs. Every setting was
 fixed before training; test images are used once.
 
 Run as `python experiments/vehicle_animal.py`; an interrupted run is resumed.
 """
 
+import json
 from pathlib import Path
 
 import data_sources
@@ -15,7 +16,7 @@ from result_file import Row, accuracy_interval, mean_and_std, write_result
 
 from assay.evaluation import Predictions
 from assay.pipeline import Run
-from assay.pipeline.experiment_runs import SplitMetrics, read_run_metrics
+from assay.pipeline.experiment_runs import SplitMetrics
 from assay.recipe import Recipe, load_recipe
 from assay.recipe.variants import load_variants
 from assay.training import read_metrics
@@ -48,7 +49,7 @@ def short_variants(epochs: int, seed: int) -> dict[str, Recipe]:
 def summarize(name: str, folders: list[Path], planned: int, recipe: str, seeds: list[int]) -> Row:
     """Return the metrics of the finished runs of one variant."""
     finished = [(seed, folder) for seed, folder in zip(seeds, folders, strict=True) if _finished(folder)]
-    metrics = [read_run_metrics(Run(folder)) for _, folder in finished]
+    metrics = [split_metrics(Run(folder)) for _, folder in finished]
     values = {
         f"{split}_{metric}": mean_and_std(found[split].get(metric) for found in metrics if split in found)
         for split in ("train", "val", "test")
@@ -70,6 +71,16 @@ def summarize(name: str, folders: list[Path], planned: int, recipe: str, seeds: 
         interval=interval,
         wall_seconds=sum(_epoch_seconds(folder) for _, folder in finished) / max(1, len(finished)) or None,
     )
+
+
+def split_metrics(run: Run) -> dict[str, SplitMetrics]:
+    """Return the metrics of the splits that a run was evaluated on: without training images for a single run."""
+    files = {split: run.evaluation(split) / "metrics.json" for split in ("train", "val", "test")}
+    return {
+        split: SplitMetrics.of(json.loads(file.read_text(encoding="utf-8")))
+        for split, file in files.items()
+        if file.is_file()
+    }
 
 
 def _finished(folder: Path) -> bool:
@@ -127,5 +138,3 @@ def report(folder: Path, fast: Path, epochs: int, seeds: int) -> None:
 
 if __name__ == "__main__":
     runs.run_script(main)
-
-__all__ = ["SplitMetrics", "errors_by_class", "short_variants", "summarize"]
