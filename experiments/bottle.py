@@ -1,7 +1,7 @@
 """Bottles: leave one burst out, then the served classifier's response to a photo.
 
 The 20 public photos are bursts, taken fractions of a second apart. Each burst is the test split once; the classifier
-sees the top 30 % of a photo. The last step trains on all photos with the recipe `bottle`, serves the classifier and
+sees the top 30 % of a photo. The last step trains with the recipe `bottle`, serves the classifier and
 sends it a photo.
 
 Run as `python experiments/bottle.py`; an interrupted run is resumed.
