@@ -287,7 +287,7 @@ def test_missing_int8_model_raises(bundle_path: Path) -> None:
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
 def test_bfloat16_uses_the_fp32_model(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whichever runtime was found to be quickest with 32 bits.
-    monkeypatch.setattr("assay.inference.classifier.cached_fastest_engine", lambda *_: "onnxruntime")
+    monkeypatch.setattr("assay.inference.classifier.fastest_engine", lambda *_, **_options: "onnxruntime")
     exact, rounded = (Classifier.load(bundle_path, precision=item) for item in ("fp32", "bf16"))
     assert (exact.runtime, rounded.runtime) == ("onnxruntime, fp32", "openvino, bf16")
     assert rounded.info == exact.info

@@ -46,7 +46,8 @@ def test_bundle_contains_limits_and_their_metrics(trained: TrainResult):
     assert values["abstaining"]["target"] == 0.8
     assert values["novelty"] == {"max_false_positive_rate": 0.1, "photos": trained.dataset.counts("train")["red"] * 2}
     assert bundle.info.temperature == values["calibration"]["temperature"]
-    assert set(values) == {"calibration", "abstaining", "novelty", "val", "test"}
+    assert set(values) == {"calibration", "abstaining", "novelty", "cross_validated", "val", "test"}
+    assert values["cross_validated"] is False
     assert bundle.novelty() is not None
     assert "unknown" in bundle.card
     for part in ("val", "test"):

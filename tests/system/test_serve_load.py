@@ -160,7 +160,7 @@ def test_full_queue_gets_retry_after(serve, slow: Path, photos):
 
 def test_late_and_cancelled_requests_are_not_run(serve, make_bundle, photos, eventually):
     # Fast enough that one photo alone is in time on a busy machine, and slow enough that 40 are not.
-    model = make_bundle(convolutions=6)
+    model = make_bundle(convolutions=24)
     running = serve(model, "--request-log", "none", cache__entries=0, batching__deadline=0.2, batching__batch_size=1)
 
     async def ask() -> list[int]:
