@@ -17,6 +17,7 @@ from assay.evaluation.selective_classification import (
     count_answers,
     curve_from_dict,
     curve_to_dict,
+    group_design_effect,
     min_photos_for_precision,
     novelty_limit,
     precision_lower_bound,
@@ -222,3 +223,22 @@ def test_degenerate_distances_give_a_positive_limit(distance: np.ndarray):
     limit = novelty_limit(distance, 0.05)
     assert limit is not None
     assert 0 < limit < 1e31
+
+
+@pytest.mark.parametrize(
+    ("groups", "effect"),
+    [([], 1), ([None] * 5, 1), (["a", "b", "c"], 1), (["a"] * 6, 6), (["a"] * 3 + [None] * 3, 2), ([1, 1, 2, 2], 2)],
+)
+def test_design_effect_is_the_mean_size_of_an_images_group(groups: list[object], effect: float):
+    assert group_design_effect(groups) == pytest.approx(effect)
+
+
+def test_images_in_groups_guarantee_as_much_as_fewer_independent_ones(make: Callable[..., Predictions]):
+    curve = precision_coverage_curve(make([0] * 400, [0] * 400))
+    alone = choose_threshold(curve, 400, 0.99)
+    grouped = choose_threshold(curve, 400, 0.99, design_effect=4)
+    fewer = choose_threshold(precision_coverage_curve(make([0] * 100, [0] * 100)), 100, 0.99)
+    assert alone.reached
+    assert not grouped.reached
+    assert grouped.bound == pytest.approx(fewer.bound)
+    assert grouped.answered == 400

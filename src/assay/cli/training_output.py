@@ -136,8 +136,15 @@ def _coverage_text(counted: Mapping[str, Any], threshold: float | None) -> str:
     )
 
 
+_RELATED = 1.05
+"""Design effect above which groups are mentioned."""
+
+
 def _guarantee_text(chosen: Mapping[str, Any]) -> str:
     target, photos = format_percent(chosen["target"]), f"from {chosen['count']} held-out photos"
+    if chosen.get("design_effect", 1) > _RELATED:
+        independent = chosen["count"] / chosen["design_effect"]
+        photos += f", which count as {independent:.0f} because of their groups"
     guarantee = f"at {format_percent(chosen['coverage'])} coverage the guarantee is {format_percent(chosen['bound'])}"
     reached = "is guaranteed" if chosen["reached"] else "cannot be guaranteed"
     return f"{target} precision {reached} {photos}; {guarantee}"

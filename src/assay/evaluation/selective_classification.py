@@ -10,7 +10,8 @@ hold whatever the distribution; G. J. Hahn and W. Q. Meeker, "Statistical Interv
 normal one.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from math import exp, log, sqrt
 from typing import Any, NamedTuple
@@ -95,6 +96,7 @@ class ThresholdSelection:
         answered: answered images.
         correct: correct answers.
         bound: lower bound of the precision on new images, at the confidence level `GUARANTEE_CONFIDENCE`.
+        design_effect: how many images count as one, since images of a group are not independent; 1 without groups.
     """
 
     target: float
@@ -104,6 +106,7 @@ class ThresholdSelection:
     answered: int
     correct: int
     bound: float
+    design_effect: float = 1.0
 
     @property
     def coverage(self) -> float:
@@ -151,13 +154,35 @@ class AnswerCounts:
         return {**asdict(self), "coverage": self.coverage, "precision": self.precision}
 
 
-def choose_threshold(curve: PrecisionCoverageCurve, count: int, target: float) -> ThresholdSelection:
+def group_design_effect(groups: Iterable[Hashable]) -> float:
+    """Return the mean size of the group of an image, 1 or more.
+
+    If all images of a group are right or wrong together, N images tell as much as N divided by this number of
+    independent ones.
+
+    Args:
+        groups: the group of every image; None: the image is in no group.
+
+    Source: L. Kish, "Survey Sampling" (1965), the design effect of clusters with an intraclass correlation of 1.
+    """
+    named = list(groups)
+    if not named:
+        return 1.0
+    sizes = Counter(group for group in named if group is not None)
+    alone = len(named) - sizes.total()
+    return (alone + sum(size * size for size in sizes.values())) / len(named)
+
+
+def choose_threshold(
+    curve: PrecisionCoverageCurve, count: int, target: float, design_effect: float = 1.0
+) -> ThresholdSelection:
     """Find the lowest confidence threshold whose lower bound of the precision is at least `target`.
 
     Args:
         curve: of the validation images that are not out of distribution.
         count: number of all validation images.
         target: precision, between 0 and 1.
+        design_effect: see `group_design_effect`; the bound counts this many images as one.
 
     Returns:
         The threshold; if none reaches the target, the one with the highest bound (`reached` is false).
@@ -167,7 +192,7 @@ def choose_threshold(curve: PrecisionCoverageCurve, count: int, target: float) -
     """
     if not curve.threshold.size:
         raise AssayError("no photos to choose a threshold on: give the validation split more photos")
-    bounds = precision_lower_bound(curve.correct, curve.answered)
+    bounds = precision_lower_bound(curve.correct / design_effect, curve.answered / design_effect)
     proven = np.flatnonzero(bounds >= target)
     row = int(proven[0]) if proven.size else int(bounds.argmax())
     return ThresholdSelection(
@@ -178,21 +203,24 @@ def choose_threshold(curve: PrecisionCoverageCurve, count: int, target: float) -
         answered=int(curve.answered[row]),
         correct=int(curve.correct[row]),
         bound=float(bounds[row]),
+        design_effect=design_effect,
     )
 
 
-def precision_lower_bound(correct: IntArray, answered: IntArray, level: float = GUARANTEE_CONFIDENCE) -> FloatArray:
+def precision_lower_bound(
+    correct: FloatArray | IntArray, answered: FloatArray | IntArray, level: float = GUARANTEE_CONFIDENCE
+) -> FloatArray:
     """Clopper and Pearson's one-sided lower bound of a precision, exact for any number of images.
 
     Args:
-        correct: int64 array [T], number of correct answers.
-        answered: int64 array [T], number of answers; at least 1 each.
+        correct: array [T], number of correct answers; need not be whole.
+        answered: array [T], number of answers, above 0.
         level: confidence level of the bound, between 0 and 1.
 
     Returns:
         float64 array [T]; 0 where no answer is correct.
     """
-    bounds = betaincinv(np.maximum(correct, 1), answered - correct + 1, 1 - level)
+    bounds = betaincinv(np.where(correct > 0, correct, 1), answered - correct + 1, 1 - level)
     return np.where(correct > 0, bounds, 0.0)
 
 

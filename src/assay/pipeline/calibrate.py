@@ -16,6 +16,7 @@ from assay.evaluation import (
     choose_threshold,
     curve_to_dict,
     fit_calibration,
+    group_design_effect,
     precision_coverage_curve,
 )
 from assay.evaluation.selective_classification import novelty_limit
@@ -120,7 +121,7 @@ def fit_abstention(
     return (
         ConfidenceCalibration(
             calibration,
-            choose_threshold(curve, len(predictions), spec.target_precision),
+            choose_threshold(curve, len(predictions), spec.target_precision, group_design_effect(held_out.groups)),
             curve_to_dict(curve),
             None if novelty is None else spec.max_false_positive_rate,
             predictions,

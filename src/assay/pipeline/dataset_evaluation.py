@@ -288,9 +288,12 @@ def reselect_threshold(classifier: Classifier, target: float) -> ThresholdSelect
             f"can be chosen at {classifier.precision}: leave out --precision or the target precision"
         )
     match classifier.info.metrics.get("confidence"):
-        case {"abstaining": {"count": int(count), "curve": {**curve}}}:
+        case {"abstaining": {"count": int(count), "curve": {**curve}, **others}}:
+            effect = others.get("design_effect", 1.0)
+            if not isinstance(effect, float | int) or not 1 <= effect <= count:
+                raise UsageError(f"{name} cannot choose another threshold: its design effect is {effect!r}")
             try:
-                return choose_threshold(curve_from_dict(curve, count), count, target)
+                return choose_threshold(curve_from_dict(curve, count), count, target, float(effect))
             except ValueError as error:
                 raise UsageError(f"{name} cannot choose another threshold: {error}") from None
         case _:

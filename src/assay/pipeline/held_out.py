@@ -31,6 +31,10 @@ class HeldOut(Protocol):
     def is_cross_validated(self) -> bool:
         """Whether the images are predicted by cross-validation, and the final network was trained on them."""
 
+    @property
+    def groups(self) -> Sequence[str | None]:
+        """The groups of the images that `predictions` returns; None: in no group."""
+
     def predictions(self, classifier: Classifier) -> Predictions:
         """Return its predictions at temperature 1, with embeddings.
 
@@ -65,6 +69,11 @@ class ValidationSplit:
     def is_cross_validated(self) -> bool:
         """False: the `val` split was not used for training."""
         return False
+
+    @property
+    def groups(self) -> Sequence[str | None]:
+        """The groups of the `val` split."""
+        return [sample.group for sample in self.dataset.part("val")]
 
     def predictions(self, classifier: Classifier) -> Predictions:
         """Predict the `val` split."""
@@ -110,6 +119,11 @@ class CrossFittedHeads:
     def is_cross_validated(self) -> bool:
         """True: every image is predicted by a head that was not trained on it."""
         return True
+
+    @property
+    def groups(self) -> Sequence[str | None]:
+        """The groups of the held-out images, fold after fold."""
+        return [self.samples[row].group for row in self.fit.rows]
 
     def predictions(self, classifier: Classifier) -> Predictions:
         """Apply the head of every fold to the embeddings of its held-out images by a classifier."""
