@@ -133,11 +133,10 @@ class CrossFittedHeads:
             embeddings, logits = self.embeddings[self.fit.rows], self.fit.log_probabilities
         else:
             found = _embedding(predict_dataset(classifier, self.dataset, held_out, self.progress))
-            embeddings, parts, start = found, [], 0
-            for head, fold in zip(self.fit.heads, self.folds, strict=True):
-                parts.append(head.log_probabilities(found[start : start + len(fold.held_out)]))
-                start += len(fold.held_out)
-            logits = np.concatenate(parts)
+            embeddings = found
+            logits = np.concatenate(
+                [head.log_probabilities(rows) for head, rows in zip(self.fit.heads, self._by_fold(found), strict=True)]
+            )
         return labelled_predictions(self.dataset.classes, held_out, softmax(logits + self.offsets, axis=1), embeddings)
 
     def training(self, classifier: Classifier) -> Predictions:
@@ -154,15 +153,17 @@ class CrossFittedHeads:
         del novelty
         targets, embeddings = self.dataset.targets(self.samples), _embedding(predictions)
         generator = np.random.default_rng(self.seed)
-        distances, start = np.empty(len(predictions)), 0
-        for fold in self.folds:
+        distances = []
+        for fold, held_out in zip(self.folds, self._by_fold(embeddings), strict=True):
             rows = fold.train
             if len(rows) > _NOVELTY_IMAGES_PER_FOLD:
                 rows = np.sort(generator.choice(rows, _NOVELTY_IMAGES_PER_FOLD, replace=False))
-            part = slice(start, start + len(fold.held_out))
-            distances[part] = fit_novelty(self.embeddings[rows], targets[rows]).distance(embeddings[part])
-            start += len(fold.held_out)
-        return distances
+            distances.append(fit_novelty(self.embeddings[rows], targets[rows]).distance(held_out))
+        return np.concatenate(distances)
+
+    def _by_fold(self, embeddings: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """Split the embeddings of the held-out images into those of every fold."""
+        return np.split(embeddings, np.cumsum([len(fold.held_out) for fold in self.folds])[:-1])
 
 
 def novelty_sample(dataset: Dataset, samples: Sequence[Sample], seed: int) -> list[Sample]:

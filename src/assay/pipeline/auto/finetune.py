@@ -66,14 +66,12 @@ class FineTuned:
         scores: by share, on held-out images.
         baseline: scores of the probe on the same images, with heads trained on the same images.
         history: of the network trained on the `train` split.
-        folder: of that training.
     """
 
     networks: Mapping[float, Network]
     scores: Mapping[float, HeldOutScores]
     baseline: HeldOutScores
     history: History
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -189,9 +187,7 @@ def fine_tune(
     for network in networks.values():
         with torch.no_grad():
             network.head.fc.bias.add_(torch.from_numpy(protocol.offsets).to(network.head.fc.bias))
-    return FineTuned(
-        networks, {share: scores(parts) for share, parts in logits.items()}, scores(baseline), history, place
-    )
+    return FineTuned(networks, {share: scores(parts) for share, parts in logits.items()}, scores(baseline), history)
 
 
 def average_weights(before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
