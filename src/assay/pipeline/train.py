@@ -284,7 +284,7 @@ def _train(
         if callbacks.on_data is not None:
             callbacks.on_data(dataset)
         if recipe.train.strategy == "auto":
-            trained = _search(run, dataset, recipe, callbacks, report=report, started=started)
+            trained = _search(run, dataset, model, recipe, callbacks, report=report, started=started)
         else:
             trained = _fit(run, dataset, model, recipe, callbacks, resume=resume)
         if callbacks.on_history is not None and trained.history.metrics:
@@ -358,7 +358,14 @@ def _fit(
 
 
 def _search(
-    run: Run, dataset: Dataset, recipe: Recipe, callbacks: TrainCallbacks, *, report: bool, started: float | None
+    run: Run,
+    dataset: Dataset,
+    model: tuple[Network, PreprocessSpec],
+    recipe: Recipe,
+    callbacks: TrainCallbacks,
+    *,
+    report: bool,
+    started: float | None,
 ) -> _Trained:
     """Train by the strategy `auto`."""
     profile = callbacks.profile or Profile()
@@ -367,6 +374,7 @@ def _search(
             run,
             dataset,
             recipe,
+            model,
             progress=callbacks.progress,
             # An experiment is interrupted as a whole.
             keep_best_on_interrupt=report,

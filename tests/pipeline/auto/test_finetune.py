@@ -10,6 +10,7 @@ from assay.data import Dataset, Sample, Split
 from assay.data.loading import load_split_dataset
 from assay.pipeline.auto.finetune import FOLDER, FineTuningPlan, seconds_per_image
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe
+from assay.pipeline.build_network import build_model
 from assay.recipe import Recipe, load_recipe
 
 
@@ -24,7 +25,7 @@ def dataset(wide: Path) -> Dataset:
 
 def probe_of(dataset: Dataset, settings: Recipe) -> tuple[Protocol, LinearProbe]:
     protocol = Protocol.of(dataset, settings)
-    return protocol, fit_probe(protocol, settings, no_progress)
+    return protocol, fit_probe(protocol, settings, build_model(settings, protocol.dataset), no_progress)
 
 
 def test_a_class_without_training_photos_is_not_fine_tuned(dataset: Dataset, tmp_path: Path):

@@ -59,7 +59,7 @@ def test_a_class_with_one_group_does_not_prevent_cross_validation(dataset: Datas
     rare = [replace(sample, label="rare", group="once", split="train") for sample in kept[:2]]
     protocol = Protocol.of(replace(dataset, classes=(*dataset.classes, "rare"), samples=(*kept[2:], *rare)), recipe)
     assert protocol.is_cross_validated
-    probe = fit_probe(protocol, recipe, no_progress)
+    probe = fit_probe(protocol, recipe, build_model(recipe, protocol.dataset), no_progress)
     places = np.flatnonzero(probe.scores.targets == len(dataset.classes))
     assert len(places) == 2
     assert not probe.scores.correct[places].any()
@@ -68,7 +68,7 @@ def test_a_class_with_one_group_does_not_prevent_cross_validation(dataset: Datas
 
 def test_probe_separates_the_classes_and_its_bundle_predicts_the_same(dataset: Dataset, recipe: Recipe, tmp_path: Path):
     protocol = Protocol.of(dataset, recipe)
-    probe = fit_probe(protocol, recipe, no_progress)
+    probe = fit_probe(protocol, recipe, build_model(recipe, protocol.dataset), no_progress)
     assert probe.name == "linear probe, efficientnet-lite0, stretch, 64 pixels"
     assert 0.8 < probe.scores.accuracy < 1
     held_out = probe.held_out(protocol, no_progress)
@@ -87,7 +87,7 @@ def test_probe_separates_the_classes_and_its_bundle_predicts_the_same(dataset: D
 
 def test_held_out_distances_are_larger_than_those_of_the_images_fitted_to(dataset: Dataset, recipe: Recipe):
     protocol = Protocol.of(dataset, recipe)
-    probe = fit_probe(protocol, recipe, no_progress)
+    probe = fit_probe(protocol, recipe, build_model(recipe, protocol.dataset), no_progress)
     held_out = probe.held_out(protocol, no_progress)
     rows = probe.fit.rows
     found = labelled_predictions(
@@ -105,8 +105,8 @@ def test_balanced_objective_adjusts_the_head(dataset: Dataset, recipe: Recipe):
     blues = [sample for sample in dataset.samples if sample.label != "red"]
     skewed = dataset.with_samples([*reds, *blues[::4]])
     balanced = recipe.model_copy(update={"train": recipe.train.model_copy(update={"objective": "balanced_accuracy"})})
-    plain = fit_probe(Protocol.of(skewed, recipe), recipe, no_progress)
-    adjusted = fit_probe(Protocol.of(skewed, balanced), balanced, no_progress)
+    plain = fit_probe(Protocol.of(skewed, recipe), recipe, build_model(recipe, skewed), no_progress)
+    adjusted = fit_probe(Protocol.of(skewed, balanced), balanced, build_model(balanced, skewed), no_progress)
     rare = 1 - dataset.classes.index("red")
     difference = adjusted.head.bias - plain.head.bias
     assert difference[rare] > difference[1 - rare]

@@ -12,7 +12,6 @@ from assay.core.progress import Progress
 from assay.data import Dataset, Sample, validation_folds
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.scores import HeldOutScores
-from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.pipeline.held_out import CrossFittedHeads
 from assay.recipe import PreprocessSpec, Recipe
@@ -190,13 +189,21 @@ def probe_name(recipe: Recipe) -> str:
     return f"linear probe, {recipe.net.name}, {spec.resize_mode}, {spec.size} pixels{flips}"
 
 
-def fit_probe(protocol: Protocol, recipe: Recipe, progress: Progress) -> LinearProbe:
+def fit_probe(
+    protocol: Protocol, recipe: Recipe, model: tuple[Network, PreprocessSpec], progress: Progress
+) -> LinearProbe:
     """Embed all images, choose the regularization by cross-validation, and fit the final head.
 
+    Args:
+        protocol: images and folds.
+        recipe: of the candidate.
+        model: its network with the pretrained weights, whose head is replaced, and its preprocessing.
+        progress: called during embedding and fitting.
+
     Raises:
-        AssayError: an image or the weights cannot be read.
+        AssayError: an image cannot be read.
     """
-    network, spec = build_model(recipe, protocol.dataset, progress)
+    network, spec = model
     embeddings = FrozenBackbone(network, spec, recipe, protocol.dataset, progress).plain(protocol.samples)
     classes = len(protocol.dataset.classes)
     fits = []

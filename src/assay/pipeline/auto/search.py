@@ -19,11 +19,13 @@ from assay.core.progress import Progress
 from assay.data import Dataset, Sample
 from assay.evaluation.predictions import evenly_spaced
 from assay.image import inspect
+from assay.nets import ClassifierNetwork as Network
 from assay.nets.pretrained import local_networks
 from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, read_candidates, write_candidates
 from assay.pipeline.auto.finetune import FineTuned, FineTuningPlan, fine_tune
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe, probe_name
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
+from assay.pipeline.build_network import build_model
 from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
 from assay.pipeline.held_out import ValidationSplit
@@ -72,6 +74,7 @@ def search(
     run: Run,
     dataset: Dataset,
     recipe: Recipe,
+    model: tuple[Network, PreprocessSpec],
     *,
     progress: Progress,
     keep_best_on_interrupt: bool = True,
@@ -87,6 +90,7 @@ def search(
         run: its folder receives the bundle, `candidates.json` and the files of fine-tuning.
         dataset: every image has its split; the test split is not used.
         recipe: with the strategy `auto`.
+        model: the recipe's network with its pretrained weights, and its preprocessing.
         progress: called during reading, embedding, fitting and training.
         keep_best_on_interrupt: whether Ctrl-C ends the search with the best candidate so far, once there is one.
         on_candidate: called after every candidate.
@@ -100,7 +104,7 @@ def search(
         TrainingInterruptedError: a termination signal, or Ctrl-C before the first candidate.
     """
     state = _Search(run, dataset, recipe, progress, on_candidate, clock, clock() if started is None else started)
-    state.start()
+    state.start(model)
     try:
         state.try_probes()
         state.try_fine_tuning(on_plan, on_epoch)
@@ -123,12 +127,12 @@ class _Search:
     started: float
     candidates: list[Candidate] = field(default_factory=list)
 
-    def start(self) -> None:
+    def start(self, model: tuple[Network, PreprocessSpec]) -> None:
         """Fit the first probe and write its bundle."""
         self._before = {candidate.name for candidate in read_candidates(self.run.folder) if candidate.photos}
         self.protocol = Protocol.of(self.dataset, self.recipe)
         begin = self.clock()
-        self._probe = fit_probe(self.protocol, self.recipe, self.progress)
+        self._probe = fit_probe(self.protocol, self.recipe, model, self.progress)
         self._probe_seconds = self.clock() - begin
         self._tuned: tuple[float, FineTuned] | None = None
         self._written = self._model()
@@ -149,7 +153,8 @@ class _Search:
                 continue
             begin = self.clock()
             try:
-                probe = fit_probe(self.protocol, recipe, self.progress)
+                model = build_model(recipe, self.dataset, self.progress)
+                probe = fit_probe(self.protocol, recipe, model, self.progress)
             except AssayError as error:
                 self._skip(name, str(error))
                 continue
@@ -194,10 +199,11 @@ class _Search:
         for share in sorted(tuned.scores, reverse=True):
             scores = tuned.scores[share]
             gain = gain_over(scores, best)
-            if gain.is_better():
+            better = gain.is_better()
+            if better:
                 best, self._tuned = scores, (share, tuned)
             what = name if share == 1 else f"average of weights, {100 * share:.0f} % fine-tuned"
-            outcome: Outcome = "kept" if gain.is_better() else "not kept"
+            outcome: Outcome = "kept" if better else "not kept"
             reason = describe_gain(gain, self.protocol.objective)
             self.record(
                 Candidate.tried(
