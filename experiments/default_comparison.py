@@ -25,6 +25,7 @@ import runs
 from result_file import Row, balanced_accuracy, mean_and_std, write_result
 
 from assay.bundle import Bundle
+from assay.core.cpu import cpu_count
 from assay.data import Dataset, assign_splits, read_manifest, write_manifest
 from assay.data.loading import load_grouped_dataset
 from assay.evaluation import Predictions
@@ -205,7 +206,7 @@ def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
                 Row(
                     name=f"{data_set}: {method}",
                     recipe=method,
-                    protocol=f"grouped and stratified, {minutes:g} minutes of training",
+                    protocol=f"grouped and stratified, {minutes:g} minutes of training on {_cores_text()}",
                     seeds=sorted(found),
                     runs=len(found),
                     planned=max(seeds, PLANNED_SEEDS),
@@ -218,13 +219,19 @@ def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
     return rows
 
 
+def _cores_text() -> str:
+    return "one core" if cpu_count() == 1 else f"{cpu_count()} cores"
+
+
 def main() -> None:
     """Run what is missing, seed by seed, and write the result after each method."""
     parser = runs.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=PLANNED_SEEDS, help="seeds of split and training (default: 3)")
+    parser.add_argument("--first-seed", type=int, default=0, help="leave out the seeds before (default: 0)")
     parser.add_argument("--minutes", type=float, default=3.0, help="minutes of training per method (default: 3)")
     parser.add_argument("--fastai", help="Python of an environment with fastai; without it fastai is left out")
     parser.add_argument("--only", nargs="*", default=DATA_SETS, choices=DATA_SETS, help="data sets")
+    parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS, help="methods to run")
     parser.add_argument("--summarize", action="store_true", help="run nothing; write what is finished")
     options = parser.parse_args()
     if options.fastai:
@@ -233,8 +240,8 @@ def main() -> None:
     if options.summarize:
         write_result(NAME, summarize(folder, options.minutes, options.seeds), minutes=options.minutes)
         return
-    methods = [method for method in METHODS if method != "fastai" or options.fastai]
-    for seed, method, data_set in itertools.product(range(options.seeds), methods, options.only):
+    methods = [method for method in options.methods if method != "fastai" or options.fastai]
+    for seed, method, data_set in itertools.product(range(options.first_seed, options.seeds), methods, options.only):
         task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
         prepare(task, options.runs)
         run_method(task, method)

@@ -23,6 +23,7 @@ from assay.image.augmentation import (
     contrast,
     gaussian_blur,
     gaussian_noise,
+    random_crop,
 )
 from assay.recipe import AugmentSpec, Transform, load_recipe, recipe_names
 
@@ -447,3 +448,25 @@ def test_input_pixels_are_not_changed():
     gaussian_noise(_RAMP, _generator(), variance=(10, 50))
     gaussian_blur(_RAMP, _generator(), kernel=(3, 7))
     np.testing.assert_array_equal(_RAMP, before)
+
+
+def test_random_crop_shifts_by_whole_pixels_up_to_the_padding():
+    x, y = np.meshgrid(np.arange(64), np.arange(64))
+    image = np.stack([x, y, 0 * x], axis=2).astype(np.uint8)
+    generator = _generator()
+    shifts = set()
+    for _ in range(400):
+        moved = random_crop(image, generator, padding=0.0625).astype(int)
+        column, row = moved[32, 32, :2] - 32
+        np.testing.assert_array_equal(moved[8:-8, 8:-8, 0], x[8:-8, 8:-8] + column)
+        np.testing.assert_array_equal(moved[8:-8, 8:-8, 1], y[8:-8, 8:-8] + row)
+        shifts.add((column, row))
+    assert {column for column, _ in shifts} == {row for _, row in shifts} == set(range(-4, 5))
+
+
+def test_random_crop_reflects_what_lies_outside():
+    image = np.arange(8, dtype=np.uint8)[None, :, None].repeat(8, axis=0).repeat(3, axis=2)
+    rows = {tuple(random_crop(image, _generator(seed), padding=0.25)[0, :, 0]) for seed in range(60)}
+    assert (2, 1, 0, 1, 2, 3, 4, 5) in rows
+    assert (2, 3, 4, 5, 6, 7, 6, 5) in rows
+    np.testing.assert_array_equal(random_crop(image, _generator(), padding=0), image)

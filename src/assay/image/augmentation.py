@@ -54,6 +54,19 @@ def gaussian_blur(pixels: Array, generator: np.random.Generator, *, kernel: tupl
     return np.asarray(cv2.GaussianBlur(pixels, (side, side), 0))
 
 
+def random_crop(pixels: Array, generator: np.random.Generator, *, padding: float) -> Array:
+    """Shift by up to `padding` of each side; what lies outside is the reflection of the image.
+
+    The shifts in x and y are uniform over whole pixels, as in the usual augmentation of CIFAR-10 (He et al., "Deep
+    Residual Learning for Image Recognition", 2016, section 4.2, there with zeros outside).
+    """
+    height, width = pixels.shape[:2]
+    down, right = round(padding * height), round(padding * width)
+    padded = cv2.copyMakeBorder(pixels, down, down, right, right, cv2.BORDER_REFLECT_101)
+    top, left = (int(generator.integers(2 * most, endpoint=True)) for most in (down, right))
+    return np.asarray(padded[top : top + height, left : left + width])
+
+
 def _linear_map(pixels: Array, factor: float, offset: float) -> Array:
     levels = np.rint(np.arange(256) * factor + offset).clip(0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(pixels, levels))
@@ -192,6 +205,7 @@ def _odd_range(kernel: tuple[int, int]) -> tuple[int, int]:
 
 _STEP_BUILDERS: Final[dict[str, Callable[[Any, int | None], _Step]]] = {
     "random_resized_crop": _random_resized_crop,
+    "random_crop": lambda spec, _: partial(random_crop, padding=spec.padding),
     "horizontal_flip": lambda _, __: _AlbumentationsStep(albumentations.HorizontalFlip),
     "vertical_flip": lambda _, __: _AlbumentationsStep(albumentations.VerticalFlip),
     "rotate": _rotate,

@@ -34,6 +34,14 @@ class RandomResizedCrop(_Transform):
     """Aspect ratio of the crop, width divided by height."""
 
 
+class RandomCrop(_Transform):
+    """A shift in a random direction: a crop of the network's input size from the photo, enlarged by reflection."""
+
+    name: Literal["random_crop"]
+    padding: Annotated[float, Field(ge=0, le=0.5)] = 0.125
+    """Width of the reflected border on every side, which is also the largest shift, as a share of that side."""
+
+
 class HorizontalFlip(_Transform):
     """Flip left to right."""
 
@@ -130,6 +138,7 @@ class GridDistortion(_Transform):
 
 Transform = Annotated[
     RandomResizedCrop
+    | RandomCrop
     | HorizontalFlip
     | VerticalFlip
     | Rotate
