@@ -1,11 +1,14 @@
-"""Vehicles and animals with a pretrained backbone: frozen EfficientNet-Lite0 at 224 pixels, on part of CIFAR-10.
+"""Vehicles and animals with a pretrained backbone: EfficientNet-Lite0, frozen, and with all layers trained.
 
 The published classifier is a ResNet-50 V2, whose weights have to be downloaded; here the installed backbone is used.
-The classifier is trained on some of the 50,000 training images and measured on all test images.
+The frozen one is trained on some of the 50,000 training images, the other on all of them; both are measured on half of
+the test images.
 
 Run as `python experiments/vehicle_animal_transfer.py`; an interrupted run is resumed.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 
 import data_sources
@@ -16,54 +19,80 @@ from assay.evaluation import Predictions
 from assay.recipe import load_recipe
 
 NAME = "vehicle-animal-transfer"
+RECIPE = "vehicle-animal"
 TEST_IMAGES = 5000
-OVERRIDES = (
+FROZEN_IMAGES = 5000
+BACKBONE = (
     "net.name=efficientnet-lite0",
     "net.weights=imagenet",
     "net.head={hidden: [], dropout: 0, batch_norm: false, l2: 0}",
+    "train.early_stopping=null",
+)
+FROZEN = (
+    *BACKBONE,
     "preprocess={resize_mode: stretch, size: 224}",
     "train.strategy=probe",
     "train.lr=3e-3",
     "train.epochs=30",
     "train.schedule=cosine",
-    "train.early_stopping=null",
 )
 """Overrides of the recipe `vehicle-animal`: a linear head on frozen features."""
+FINE_TUNED = (
+    *BACKBONE,
+    "preprocess={resize_mode: stretch, size: 128}",
+    "augment.train=[{name: random_crop}, {name: horizontal_flip}]",
+    "train.strategy=staged",
+    "train.staged={head_epochs: 1, head_lr: 3.0e-3, early_lr_factor: 0.3}",
+    "train.epochs=3",
+    "train.batch_size=64",
+    "train.optimizer=adamw",
+    "train.lr=1e-3",
+    "train.weight_decay=0.01",
+    "train.schedule=cosine",
+)
+"""Overrides: an epoch for the head, then two for all layers."""
+
+
+def run_seeds(name: str, data: Path, overrides: Sequence[str], seeds: int, folder: Path) -> Row:
+    """Train with several seeds, which also choose the validation images; return the metrics on the test images."""
+    predictions, seconds = [], []
+    for seed in range(seeds):
+        place = folder.with_name(f"{folder.name}-seed-{seed}")
+        run = runs.train(data, load_recipe(RECIPE, [*overrides, f"train.seed={seed}"]), place)
+        predictions.append(Predictions.load(run.evaluation("test") / "predictions.npz"))
+        seconds.append(runs.duration(place))
+    measured = [binary_metrics(found, "animal") for found in predictions]
+    return Row(
+        name=name,
+        recipe=f"{RECIPE} {' '.join(overrides)}",
+        protocol="official test images (half of them), validation images from the training images",
+        seeds=list(range(seeds)),
+        runs=seeds,
+        planned=seeds,
+        photos=len(predictions[0]),
+        metrics={key: mean_and_std(found[key] for found in measured) for key in measured[0]},
+        interval=accuracy_interval(predictions[0]),
+        wall_seconds=fmean(found.wall for found in seconds),
+        cpu_seconds=fmean(found.cpu for found in seconds),
+    )
 
 
 def main() -> None:
     """Train what is missing and write the result."""
     parser = runs.parser(__doc__)
-    parser.add_argument("--photos", type=int, nargs="*", default=[5000], help="training images (default: 5000)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of validation split and head (default: 3)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the frozen backbone (default: 3)")
+    parser.add_argument("--fine-tuned-seeds", type=int, default=1, help="seeds of fine-tuning; 0: none (default: 1)")
     options = parser.parse_args()
     data = data_sources.locate("cifar10", options.runs, options.data)
-    rows: list[Row] = []
-    for photos in options.photos:
-        manifest = options.runs / NAME / f"{photos}.csv"
-        data_sources.write_subset(data, photos, TEST_IMAGES, 0, manifest)
-        predictions, seconds = [], []
-        for seed in range(options.seeds):
-            place = options.runs / NAME / f"{photos}-seed-{seed}"
-            run = runs.train(manifest, load_recipe("vehicle-animal", [*OVERRIDES, f"train.seed={seed}"]), place)
-            predictions.append(Predictions.load(run.evaluation("test") / "predictions.npz"))
-            seconds.append(runs.duration(place))
-        measured = [binary_metrics(found, "animal") for found in predictions]
-        rows.append(
-            Row(
-                name=f"frozen EfficientNet-Lite0, {photos:,} training images",
-                recipe=f"vehicle-animal {' '.join(OVERRIDES)}",
-                protocol="official test images (half of them), validation images from the training images",
-                seeds=list(range(options.seeds)),
-                runs=options.seeds,
-                planned=options.seeds,
-                photos=len(predictions[0]),
-                metrics={key: mean_and_std(found[key] for found in measured) for key in measured[0]},
-                interval=accuracy_interval(predictions[0]),
-                wall_seconds=fmean(found.wall for found in seconds),
-                cpu_seconds=fmean(found.cpu for found in seconds),
-            )
-        )
+    folder = options.runs / NAME
+    subset = folder / f"{FROZEN_IMAGES}.csv"
+    data_sources.write_subset(data, FROZEN_IMAGES, TEST_IMAGES, 0, subset)
+    name = f"frozen EfficientNet-Lite0, {FROZEN_IMAGES:,} training images"
+    rows = [run_seeds(name, subset, FROZEN, options.seeds, folder / str(FROZEN_IMAGES))]
+    write_result(NAME, rows)
+    if options.fine_tuned_seeds:
+        name = "fine-tuned EfficientNet-Lite0, all training images"
+        rows.append(run_seeds(name, data, FINE_TUNED, options.fine_tuned_seeds, folder / "fine-tuned"))
         write_result(NAME, rows)
 
 
