@@ -185,7 +185,8 @@ SECTIONS = (
         "Vehicles and animals",
         "vehicle_animal.py",
         "CIFAR-10 with two classes; half of the official test images (500 per original class), validation images taken "
-        "from the 50,000 training images. `fast` is a ResNet of eight layers, trained for 17 epochs. The published 95.37 % are for a ConvNet trained for up to 50 epochs. The variants are those of "
+        "from the 50,000 training images. `fast` is a ResNet of eight layers, trained for 17 epochs. "
+        "The published 95.37 % are for a ConvNet trained for up to 50 epochs. The variants are those of "
         "`assay variants cifar10 vehicle-animal`, "
         "with a one-cycle schedule; where none was run, processor time was not available.",
         (
@@ -201,9 +202,9 @@ SECTIONS = (
         "vehicle-animal-transfer",
         "Vehicles and animals with a pretrained backbone",
         "vehicle_animal_transfer.py",
-        "EfficientNet-Lite0: a linear head on frozen features at 224 pixels, and all layers fine-tuned at 128 pixels, two "
-        "epochs after one for the head. ResNet-50 V2, the published choice, was not trained, because its weights could "
-        "not be downloaded here. The test images are half of the official ones.",
+        "EfficientNet-Lite0: a linear head on frozen features at 224 pixels, and all layers fine-tuned at 128 pixels, "
+        "two epochs after one for the head. ResNet-50 V2, the published choice, was not trained, because its weights "
+        "could not be downloaded here. The test images are half of the official ones.",
         (ACCURACY, Column("F1", "f1", share=False), Column("ROC-AUC", "roc_auc", share=False)),
     ),
     Section(
