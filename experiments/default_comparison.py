@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,8 @@ def run_method(task: Task, method: str) -> dict[str, Any]:
         **measure(predictions, threshold),
         "photos": len(predictions),
         "correct": predictions.correct.astype(int).tolist(),
+        "minutes": task.minutes,
+        "cores": cpu_count(),
         "wall_seconds": time.monotonic() - begin,
         "cpu_seconds": runs.duration(place).cpu,
     }
@@ -189,7 +191,7 @@ def run_method(task: Task, method: str) -> dict[str, Any]:
     return values
 
 
-def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
+def summarize(folder: Path, seeds: int) -> list[Row]:
     """Return a row per data set and method from the finished runs."""
     rows = []
     for data_set in DATA_SETS:
@@ -206,7 +208,7 @@ def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
                 Row(
                     name=f"{data_set}: {method}",
                     recipe=method,
-                    protocol=f"grouped and stratified, {minutes:g} minutes of training on {_cores_text()}",
+                    protocol=f"grouped and stratified, {_time_text(found.values())}",
                     seeds=sorted(found),
                     runs=len(found),
                     planned=max(seeds, PLANNED_SEEDS),
@@ -219,16 +221,20 @@ def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
     return rows
 
 
-def _cores_text() -> str:
-    return "one core" if cpu_count() == 1 else f"{cpu_count()} cores"
+def _time_text(measured: Iterable[Mapping[str, Any]]) -> str:
+    times = {(values["minutes"], values["cores"]) for values in measured}
+    return " or ".join(
+        f"{minutes:g} minutes of training on {'one core' if cores == 1 else f'{cores} cores'}"
+        for minutes, cores in sorted(times)
+    )
 
 
 def main() -> None:
     """Run what is missing, seed by seed, and write the result after each method."""
     parser = runs.parser(__doc__)
-    parser.add_argument("--seeds", type=int, default=PLANNED_SEEDS, help="seeds of split and training (default: 3)")
+    parser.add_argument("--seeds", type=int, default=PLANNED_SEEDS, help="seeds are below this number (default: 3)")
     parser.add_argument("--first-seed", type=int, default=0, help="leave out the seeds before (default: 0)")
-    parser.add_argument("--minutes", type=float, default=3.0, help="minutes of training per method (default: 3)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of training per method (default: 10)")
     parser.add_argument("--fastai", help="Python of an environment with fastai; without it fastai is left out")
     parser.add_argument("--only", nargs="*", default=DATA_SETS, choices=DATA_SETS, help="data sets")
     parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS, help="methods to run")
@@ -238,14 +244,14 @@ def main() -> None:
         os.environ["FASTAI_PYTHON"] = options.fastai
     folder = options.runs / NAME
     if options.summarize:
-        write_result(NAME, summarize(folder, options.minutes, options.seeds), minutes=options.minutes)
+        write_result(NAME, summarize(folder, options.seeds))
         return
     methods = [method for method in options.methods if method != "fastai" or options.fastai]
     for seed, method, data_set in itertools.product(range(options.first_seed, options.seeds), methods, options.only):
         task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
         prepare(task, options.runs)
         run_method(task, method)
-        write_result(NAME, summarize(folder, options.minutes, options.seeds), minutes=options.minutes)
+        write_result(NAME, summarize(folder, options.seeds))
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def training_callbacks(
         clock = Profile()
     if quiet:
         return TrainCallbacks(progress, profile=clock)
-    printer, trained = EpochPrinter(), [recipe]
+    printer, trained, networks = EpochPrinter(), [recipe], [""]
 
     def on_plan(plan: "FineTuningPlan") -> None:
         print_plan(plan)
@@ -223,9 +223,10 @@ def training_callbacks(
     return TrainCallbacks(
         progress,
         on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.min_images_per_class) + "\n"),
-        on_epoch=lambda row: printer("", row, trained[-1]),
+        on_epoch=lambda row: printer(networks[-1], row, trained[-1]),
         on_candidate=lambda candidate: print_candidate(candidate, recipe.train.objective),
         on_plan=on_plan,
+        on_network=networks.append,
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,
     )

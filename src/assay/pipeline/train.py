@@ -59,6 +59,8 @@ class TrainCallbacks:
     """Called after every candidate of the strategy `auto`."""
     on_plan: Callable[[FineTuningPlan], None] | None = None
     """Called before the strategy `auto` fine-tunes."""
+    on_network: Callable[[str], None] | None = None
+    """Called before the strategy `auto` fine-tunes one of several networks, with its name."""
     on_history: Callable[[History], None] | None = None
     """Called after the last epoch, if there was one."""
     profile: Profile | None = None
@@ -380,6 +382,7 @@ def _search(
             keep_best_on_interrupt=report,
             on_candidate=callbacks.on_candidate,
             on_plan=callbacks.on_plan,
+            on_network=callbacks.on_network,
             on_epoch=callbacks.on_epoch,
             started=started,
         )

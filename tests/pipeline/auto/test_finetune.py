@@ -1,6 +1,7 @@
 """Fine-tuning from a probe: whether it is possible, and the plan of an interrupted run."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from assay.core.progress import no_progress
 from assay.data import Dataset, Sample, Split
 from assay.data.loading import load_split_dataset
-from assay.pipeline.auto.finetune import FOLDER, FineTuningPlan, seconds_per_image
+from assay.pipeline.auto.finetune import FOLDER, FineTuningCost, FineTuningPlan, seconds_per_image
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe
 from assay.pipeline.build_network import build_model
 from assay.recipe import Recipe, load_recipe
@@ -28,6 +29,10 @@ def probe_of(dataset: Dataset, settings: Recipe) -> tuple[Protocol, LinearProbe]
     return protocol, fit_probe(protocol, settings, build_model(settings, protocol.dataset), no_progress)
 
 
+def plan_of(protocol: Protocol, probe: LinearProbe, folder: Path, seconds_left: float) -> FineTuningPlan | str:
+    return FineTuningPlan.of(protocol, probe, folder, seconds_left, partial(FineTuningCost.of, protocol))
+
+
 def test_a_class_without_training_photos_is_not_fine_tuned(dataset: Dataset, tmp_path: Path):
     def moved(sample: Sample) -> Sample:
         split: Split = "val" if sample.label == "red" and sample.split == "train" else sample.split or "train"
@@ -35,22 +40,22 @@ def test_a_class_without_training_photos_is_not_fine_tuned(dataset: Dataset, tmp
 
     protocol, probe = probe_of(dataset.with_samples(map(moved, dataset.samples)), recipe())
     assert protocol.is_cross_validated
-    plan = FineTuningPlan.of(protocol, probe, tmp_path, float("inf"))
+    plan = plan_of(protocol, probe, tmp_path, float("inf"))
     assert plan == "the training split has no photo of 'red'"
 
 
 def test_no_more_epochs_than_the_recipe_has(dataset: Dataset, tmp_path: Path):
     protocol, probe = probe_of(dataset, recipe("train.epochs=1"))
-    plan = FineTuningPlan.of(protocol, probe, tmp_path / "a", float("inf"))
+    plan = plan_of(protocol, probe, tmp_path / "a", float("inf"))
     assert isinstance(plan, FineTuningPlan)
     assert plan.recipe.train.epochs == 1
-    assert "1 epoch:" in str(FineTuningPlan.of(protocol, probe, tmp_path / "b", 0.0))
+    assert "1 epoch:" in str(plan_of(protocol, probe, tmp_path / "b", 0.0))
 
 
 def test_the_plan_of_an_interrupted_run_is_read_if_it_starts_from_the_same_probe(dataset: Dataset, tmp_path: Path):
     protocol, probe = probe_of(dataset, recipe())
-    first = FineTuningPlan.of(protocol, probe, tmp_path, float("inf"))
-    again = FineTuningPlan.of(protocol, probe, tmp_path, 0.0)
+    first = plan_of(protocol, probe, tmp_path, float("inf"))
+    again = plan_of(protocol, probe, tmp_path, 0.0)
     assert isinstance(first, FineTuningPlan)
     assert isinstance(again, FineTuningPlan)
     assert again.recipe == first.recipe
@@ -58,7 +63,7 @@ def test_the_plan_of_an_interrupted_run_is_read_if_it_starts_from_the_same_probe
     (tmp_path / FOLDER / "split").mkdir()
     letterbox = probe.recipe.preprocess.model_copy(update={"resize_mode": "letterbox"})
     other = replace(probe, recipe=probe.recipe.model_copy(update={"preprocess": letterbox}))
-    changed = FineTuningPlan.of(protocol, other, tmp_path, float("inf"))
+    changed = plan_of(protocol, other, tmp_path, float("inf"))
     assert isinstance(changed, FineTuningPlan)
     assert changed.recipe.preprocess.resize_mode == "letterbox"
     # The checkpoints of the other probe cannot be resumed.

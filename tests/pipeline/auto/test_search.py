@@ -13,6 +13,7 @@ from assay.inference import Classifier
 from assay.pipeline import TrainCallbacks, TrainResult, resume_training, train_classifier, train_on_splits
 from assay.pipeline.auto import Candidate
 from assay.pipeline.auto.candidates import candidates_table
+from assay.pipeline.auto.finetune import FineTuningCost
 from assay.pipeline.build_network import build_model
 from assay.pipeline.evaluate import evaluate_classifier
 from assay.pipeline.run_folder import Run
@@ -88,12 +89,55 @@ def test_without_time_only_the_first_probe_is_tried(wide: Path, tmp_path: Path):
     assert "are left" in result.candidates[-1].reason
 
 
-def interrupt_at(number: int) -> Callable[[Candidate], None]:
-    """Return a callback that is interrupted at a candidate, counted from 1."""
-    seen: list[Candidate] = []
+def test_the_time_of_an_interrupted_session_counts(wide: Path, tmp_path: Path):
+    settings = recipe("train.auto.minutes=30", "train.auto.fine_tune=false")
+    run = train_classifier(wide, settings, tmp_path / "run").run
+    stored = json.loads((run.folder / "candidates.json").read_text(encoding="utf-8"))
+    stored[-2]["after"] = 1700.0
+    (run.folder / "candidates.json").write_text(json.dumps(stored), encoding="utf-8")
+    assert resume_training(run.folder).candidates[0].after > 1700
+    stored[-2]["after"] = 2000.0  # more than half an hour: what was not tried before is not tried now
+    stored[1]["photos"] = 0
+    (run.folder / "candidates.json").write_text(json.dumps(stored), encoding="utf-8")
+    again = {candidate.name: candidate for candidate in resume_training(run.folder).candidates}
+    assert again[stored[1]["name"]].reason == "no time left"
+    assert again[stored[2]["name"]].photos
 
-    def stop(candidate: Candidate) -> None:
-        seen.append(candidate)
+
+def test_the_networks_of_fine_tuning_are_named(wide: Path, tmp_path: Path):
+    names: list[str] = []
+    epochs: list[int] = []
+    callbacks = TrainCallbacks(on_network=names.append, on_epoch=lambda _: epochs.append(len(names)))
+    train_classifier(wide, recipe("train.epochs=1", "train.batch_size=16"), tmp_path / "run", callbacks)
+    assert names == ["fold 1 of 3", "fold 2 of 3", "fold 3 of 3", "training split"]
+    assert epochs == [1, 2, 3, 4]
+
+
+def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cost = FineTuningCost(seconds=1.0, least=3, largest=100)
+    monkeypatch.setattr(FineTuningCost, "of", lambda *_: cost)
+    settings = recipe("train.auto.minutes=1", "train.auto.backbones=[efficientnet-lite1]")
+    callbacks = TrainCallbacks(on_plan=interrupt_at(1))
+    result = train_classifier(wide, settings, tmp_path / "run", callbacks)
+    tried = [candidate for candidate in result.candidates if candidate.photos]
+    assert [candidate.name.split(", ")[2] for candidate in tried] == ["stretch", "crop", "letterbox"]
+    assert {candidate.reason for candidate in result.candidates if not candidate.photos} == {
+        "fine-tuning needs the time",
+        "interrupted",
+    }
+
+
+def test_epochs_that_fit_into_a_time():
+    cost = FineTuningCost(seconds=10.0, least=3, largest=12)
+    assert [cost.epochs_in(seconds) for seconds in (0, 29, 30, 75, 120, 1e9, float("inf"))] == [0, 0, 3, 7, 12, 12, 12]
+
+
+def interrupt_at(number: int) -> Callable[[object], None]:
+    """Return a callback that is interrupted at a call, counted from 1."""
+    seen: list[object] = []
+
+    def stop(event: object) -> None:
+        seen.append(event)
         if len(seen) == number:
             raise KeyboardInterrupt
 

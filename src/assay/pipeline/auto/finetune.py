@@ -75,6 +75,36 @@ class FineTuned:
 
 
 @dataclass(frozen=True)
+class FineTuningCost:
+    """How long fine-tuning takes.
+
+    Attributes:
+        seconds: of an epoch on all folds.
+        least: fewest epochs that are worth it.
+        largest: most epochs.
+    """
+
+    seconds: float
+    least: int
+    largest: int
+
+    @classmethod
+    def of(cls, protocol: Protocol, probe: LinearProbe) -> "FineTuningCost":
+        """Measure a few training steps of a probe's network."""
+        epochs = probe.recipe.train.epochs
+        images = sum(len(fold.train) for fold in _comparison_folds(protocol)[0])
+        least = min(MIN_EPOCHS, epochs)
+        largest = max(least, min(epochs, _MAX_TRAINED_IMAGES // max(1, images)))
+        per_image = seconds_per_image(probe.network, _fine_tuning_recipe(probe.recipe, epochs))
+        return cls(_OVERHEAD * per_image * images, least, largest)
+
+    def epochs_in(self, seconds: float) -> int:
+        """Return how many epochs fit into a time; 0 if these are too few."""
+        epochs = int(min(self.largest, seconds / self.seconds))
+        return epochs if epochs >= self.least else 0
+
+
+@dataclass(frozen=True)
 class FineTuningPlan:
     """What fine-tuning will do: its settings, and the folds on which it is compared with the probe.
 
@@ -91,7 +121,14 @@ class FineTuningPlan:
     seconds: float
 
     @classmethod
-    def of(cls, protocol: Protocol, probe: LinearProbe, folder: Path, seconds_left: float) -> "FineTuningPlan | str":
+    def of(
+        cls,
+        protocol: Protocol,
+        probe: LinearProbe,
+        folder: Path,
+        seconds_left: float,
+        measure: Callable[[LinearProbe], FineTuningCost],
+    ) -> "FineTuningPlan | str":
         """Plan the number of epochs, or read the plan of an interrupted run.
 
         Args:
@@ -99,6 +136,7 @@ class FineTuningPlan:
             probe: to start from.
             folder: of the run.
             seconds_left: until training must end.
+            measure: returns how long fine-tuning of a probe takes.
 
         Returns:
             The plan, or why fine-tuning is not possible: too little time, or a class without training images.
@@ -113,20 +151,15 @@ class FineTuningPlan:
                 return cls(recipe, folds, compared, 0.0)
             # Before the interruption another probe was the best one, for example because there was less time.
             shutil.rmtree(stored.parent)
-        train = probe.recipe.train
-        per_image = seconds_per_image(probe.network, _fine_tuning_recipe(probe.recipe, train.epochs))
-        images = sum(len(fold.train) for fold in folds)
-        per_epoch = _OVERHEAD * per_image * images
-        least = min(MIN_EPOCHS, train.epochs)
-        largest = max(least, min(train.epochs, _MAX_TRAINED_IMAGES // max(1, images)))
-        epochs = int(min(largest, seconds_left / per_epoch))
-        if epochs < least:
-            needed, left = least * per_epoch / 60, max(0.0, seconds_left) / 60
+        cost = measure(probe)
+        epochs, least = cost.epochs_in(seconds_left), cost.least
+        if not epochs:
+            needed, left = least * cost.seconds / 60, max(0.0, seconds_left) / 60
             return f"{least} epoch{'s' if least > 1 else ''}: about {needed:.1f} min, {left:.1f} min are left"
         recipe = _fine_tuning_recipe(probe.recipe, epochs)
         stored.parent.mkdir(parents=True, exist_ok=True)
         write_text(stored, dump_recipe(recipe))
-        return cls(recipe, folds, compared, per_epoch * epochs)
+        return cls(recipe, folds, compared, cost.seconds * epochs)
 
 
 def fine_tune(
@@ -136,6 +169,7 @@ def fine_tune(
     folder: Path,
     *,
     progress: Progress,
+    on_network: Callable[[str], None] | None,
     on_epoch: EpochListener | None,
 ) -> FineTuned:
     """Fine-tune a probe in every fold of the plan; an interrupted call is resumed.
@@ -146,6 +180,7 @@ def fine_tune(
         plan: settings and folds.
         folder: of the run.
         progress: called after every batch.
+        on_network: called before each of several networks is trained, with its name.
         on_epoch: called after every epoch.
 
     Raises:
@@ -158,6 +193,8 @@ def fine_tune(
         is_split = number == len(plan.folds) - 1
         place = folder / FOLDER / ("split" if is_split else f"fold-{number}")
         place.mkdir(parents=True, exist_ok=True)
+        if on_network is not None and len(plan.folds) > 1:
+            on_network("training split" if is_split else f"fold {number + 1} of {len(plan.folds) - 1}")
         head = probe.head_on(protocol, fold.train)
         initial = probe.head_on(protocol, fold.train, strength=_INITIAL_STRENGTH, variance_floor=_VARIANCE_FLOOR)
         network = _initial_network(probe, initial)

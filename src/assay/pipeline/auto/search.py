@@ -2,8 +2,8 @@
 
 A linear probe comes first; its bundle is written at once, so that there is a usable result within seconds. Then come
 other ways to fit photos into the input, a larger input, other backbones, averaging with mirror images, and fine-tuning
-from the best probe. A candidate replaces the best one before only if it is better by more than noise on the same
-held-out images.
+from the best probe. If time is limited, fine-tuning has its share reserved: it gains more than another backbone. A
+candidate replaces the best one before only if it is better by more than noise on the same held-out images.
 """
 
 import time
@@ -22,7 +22,7 @@ from assay.image import inspect
 from assay.nets import ClassifierNetwork as Network
 from assay.nets.pretrained import local_networks
 from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, read_candidates, write_candidates
-from assay.pipeline.auto.finetune import FineTuned, FineTuningPlan, fine_tune
+from assay.pipeline.auto.finetune import FineTuned, FineTuningCost, FineTuningPlan, fine_tune
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe, probe_name
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
@@ -37,6 +37,7 @@ from assay.training.lightning_trainer import interrupted
 
 CandidateListener = Callable[[Candidate], None]
 PlanListener = Callable[[FineTuningPlan], None]
+NetworkListener = Callable[[str], None]
 
 _MEASURED_IMAGES = 64
 _SAME_SHAPE = log(1.1)
@@ -80,6 +81,7 @@ def search(
     keep_best_on_interrupt: bool = True,
     on_candidate: CandidateListener | None = None,
     on_plan: PlanListener | None = None,
+    on_network: NetworkListener | None = None,
     on_epoch: EpochListener | None = None,
     started: float | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -95,6 +97,7 @@ def search(
         keep_best_on_interrupt: whether Ctrl-C ends the search with the best candidate so far, once there is one.
         on_candidate: called after every candidate.
         on_plan: called before fine-tuning.
+        on_network: called before each of several networks is fine-tuned, with its name.
         on_epoch: called after every epoch of fine-tuning.
         started: time of the clock at which the run began; None: now.
         clock: returns seconds.
@@ -107,7 +110,7 @@ def search(
     state.start(model)
     try:
         state.try_probes()
-        state.try_fine_tuning(on_plan, on_epoch)
+        state.try_fine_tuning(on_plan, on_network, on_epoch)
     except (KeyboardInterrupt, TrainingInterruptedError) as error:
         if not keep_best_on_interrupt or not _is_interrupt(error):
             # Fine-tuning has a folder of its own; it is the run that can be resumed.
@@ -126,10 +129,14 @@ class _Search:
     clock: Callable[[], float]
     started: float
     candidates: list[Candidate] = field(default_factory=list)
+    costs: dict[str, FineTuningCost] = field(default_factory=dict)
 
     def start(self, model: tuple[Network, PreprocessSpec]) -> None:
         """Fit the first probe and write its bundle."""
-        self._before = {candidate.name for candidate in read_candidates(self.run.folder) if candidate.photos}
+        earlier = read_candidates(self.run.folder)
+        self._before = {candidate.name for candidate in earlier if candidate.photos}
+        # The time of an interrupted session counts too, up to its last candidate.
+        self.started -= max((candidate.after for candidate in earlier), default=0.0)
         self.protocol = Protocol.of(self.dataset, self.recipe)
         begin = self.clock()
         self._probe = fit_probe(self.protocol, self.recipe, model, self.progress)
@@ -148,8 +155,11 @@ class _Search:
                 continue
             passes = 2 if recipe.net.flip_average else 1
             cost = passes * (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
-            if self._left < cost * self._probe_seconds and name not in self._before:
-                self._skip(name, "no time left")
+            seconds = cost * self._probe_seconds
+            if name not in self._before and self._left < seconds + self._reserved(
+                changes_shape="resize_mode" in preprocess
+            ):
+                self._skip(name, "no time left" if self._left < seconds else "fine-tuning needs the time")
                 continue
             begin = self.clock()
             try:
@@ -166,7 +176,9 @@ class _Search:
             if better:
                 self._probe = probe
 
-    def try_fine_tuning(self, on_plan: PlanListener | None, on_epoch: EpochListener | None) -> None:
+    def try_fine_tuning(
+        self, on_plan: PlanListener | None, on_network: NetworkListener | None, on_epoch: EpochListener | None
+    ) -> None:
         """Fine-tune the best probe, and average its weights with those of the probe."""
         name = f"fine-tuning from {self._probe.name.removeprefix('linear probe, ')}"
         if not self.recipe.train.auto.fine_tune:
@@ -176,7 +188,7 @@ class _Search:
             self._skip(name, "the best probe makes no mistakes on the held-out photos")
             return
         try:
-            plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, self._left)
+            plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, self._left, self._cost)
         except AssayError as error:
             self._skip(name, str(error))
             return
@@ -188,7 +200,13 @@ class _Search:
         begin = self.clock()
         try:
             tuned = fine_tune(
-                self.protocol, self._probe, plan, self.run.folder, progress=self.progress, on_epoch=on_epoch
+                self.protocol,
+                self._probe,
+                plan,
+                self.run.folder,
+                progress=self.progress,
+                on_network=on_network,
+                on_epoch=on_epoch,
             )
         except TrainingInterruptedError:
             raise
@@ -210,6 +228,24 @@ class _Search:
                     what, scores, outcome, reason, seconds=seconds if share == 1 else 0.0, after=self._elapsed
                 )
             )
+
+    def _cost(self, probe: LinearProbe) -> FineTuningCost:
+        if probe.name not in self.costs:
+            self.costs[probe.name] = FineTuningCost.of(self.protocol, probe)
+        return self.costs[probe.name]
+
+    def _reserved(self, *, changes_shape: bool) -> float:
+        """Return the seconds to leave for fine-tuning the best probe: 0 if time is not limited, or too short for it.
+
+        Args:
+            changes_shape: whether it is for another resize mode, which fine-tuning is to start from: then the time of
+                the fewest epochs is enough; else that of as many epochs as fit.
+        """
+        if not self.recipe.train.auto.fine_tune or self._left == inf:
+            return 0.0
+        cost = self._cost(self._probe)
+        epochs = cost.epochs_in(self._left)
+        return cost.seconds * (min(epochs, cost.least) if changes_shape else epochs)
 
     def _skip(self, name: str, reason: str) -> None:
         self.record(Candidate(name=name, outcome="not tried", reason=reason))
