@@ -5,14 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.training.logistic_regression import (
-    STRENGTHS,
-    FoldIndices,
-    calibrated_log_loss,
-    cross_fit,
-    fit_logistic,
-    log_loss,
-)
+from assay.training.linear_heads import FoldIndices, log_loss
+from assay.training.logistic_regression import STRENGTHS, cross_fit, fit_logistic
 
 
 def blobs(count: int, classes: int, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -108,15 +102,6 @@ def test_labels_by_chance_are_not_learned_out_of_fold():
     targets = generator.integers(0, 2, 200)
     found = cross_fit(embeddings, targets, 2, folds(200))
     assert log_loss(found.log_probabilities, targets[found.rows]) > 0.6
-
-
-def test_temperature_lowers_the_loss_of_overconfident_predictions_only():
-    targets = np.array([0, 0, 0, 1])
-    confident = np.log(np.array([[0.999, 0.001]] * 4))
-    assert calibrated_log_loss(confident, targets) < 0.8 < log_loss(confident, targets)
-    modest = np.log(np.array([[0.6, 0.4]] * 3 + [[0.4, 0.6]]))
-    # Underconfident predictions stay as they are.
-    assert calibrated_log_loss(modest, targets) == pytest.approx(log_loss(modest, targets))
 
 
 def test_a_variance_floor_limits_the_weights_of_features_that_hardly_vary():

@@ -159,7 +159,7 @@ def training_summary(result: "TrainResult") -> str:
     from assay.bundle import Bundle
     from assay.cli.console import shell_command
     from assay.cli.training_output import describe_confidence, describe_learning_curve, describe_metrics
-    from assay.pipeline.auto.finetune import FOLDER
+    from assay.pipeline.auto.fine_tuning_plan import FOLDER
     from assay.pipeline.learning_curve import load_learning_curve
     from assay.pipeline.quantize import describe_int8
 

@@ -215,7 +215,7 @@ def print_candidate(candidate: "Candidate", objective: str | None) -> None:
 
 def print_plan(plan: "FineTuningPlan") -> None:
     """Print how long fine-tuning will take."""
-    trainings = len(plan.folds)
+    trainings = len(plan.comparison.folds)
     times = "" if trainings == 1 else f" of {trainings} networks"
     about = f", about {_duration(plan.seconds)}" if plan.seconds else ""
     echo(f"fine-tuning{times}: {plan.recipe.train.epochs} epochs{about}; Ctrl-C keeps the best classifier so far")

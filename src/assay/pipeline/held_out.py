@@ -14,7 +14,7 @@ from assay.evaluation import Predictions
 from assay.inference import Classifier, NoveltyDetector, fit_novelty
 from assay.pipeline.cached_embeddings import CachedEmbeddings
 from assay.pipeline.dataset_evaluation import labelled_predictions, predict_dataset
-from assay.training.logistic_regression import CrossFit, Embeddings, FoldIndices, LogisticHead
+from assay.training.linear_heads import CrossFit, Embeddings, FoldIndices, LinearHead
 
 _NOVELTY_IMAGES = 2000
 _NOVELTY_IMAGES_PER_CLASS = 20
@@ -111,7 +111,7 @@ class CrossFittedHeads:
     folds: Sequence[FoldIndices]
     fit: CrossFit
     offsets: npt.NDArray[np.float64]
-    head: LogisticHead
+    head: LinearHead
     seed: int
     progress: Progress = no_progress
 

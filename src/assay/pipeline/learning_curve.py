@@ -20,7 +20,8 @@ from assay.evaluation.learning_curve import FACTORS, LearningCurve, curve_point,
 from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone
 from assay.recipe import Recipe
-from assay.training.logistic_regression import Embeddings, FoldIndices, Targets, cross_fit, fit_logistic
+from assay.training.linear_heads import Embeddings, FoldIndices, Targets
+from assay.training.logistic_regression import cross_fit, fit_logistic
 
 MAX_CLASSES = 200
 """With more classes, fits would take minutes."""

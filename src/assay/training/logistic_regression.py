@@ -1,21 +1,15 @@
 """Multinomial logistic regression on embeddings, solved to convergence; cross-validation chooses its regularization."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
-Embeddings = npt.NDArray[np.float32]
-Targets = npt.NDArray[np.int64]
+from assay.training.linear_heads import CrossFit, Embeddings, FoldIndices, LinearHead, Targets, calibrated_log_loss
 
 STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 """Inverse regularization strengths that `cross_fit` compares: scikit-learn's C, for standardized embeddings."""
@@ -23,51 +17,11 @@ STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 _MAX_ITERATIONS = 200
 _MAX_WORSE = 2
 """Strengths in a row that are worse than the best one before the search ends."""
-_SMALLEST_PROBABILITY = 1e-12
-
-
-class FoldIndices(NamedTuple):
-    """Rows of one fold."""
-
-    train: npt.NDArray[np.int64]
-    held_out: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class LogisticHead:
-    """A linear classifier on embeddings."""
-
-    weight: npt.NDArray[np.float32]
-    """[C, D]."""
-    bias: npt.NDArray[np.float32]
-    """[C]; -inf for classes without training images."""
-
-    def log_probabilities(self, embeddings: Embeddings) -> npt.NDArray[np.float64]:
-        """Return log probabilities, [N, C], of embeddings [N, D]."""
-        logits = embeddings.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
-        log_probabilities: npt.NDArray[np.float64] = log_softmax(logits, axis=1)
-        return log_probabilities
-
-
-@dataclass(frozen=True, slots=True)
-class CrossFit:
-    """Heads of all folds at the best regularization, and their predictions on held-out rows."""
-
-    strength: float
-    """The chosen inverse regularization strength."""
-    heads: tuple[LogisticHead, ...]
-    """One per fold."""
-    log_probabilities: npt.NDArray[np.float64]
-    """[M, C], of every held-out row by the head that was not trained on it, fold after fold."""
-    rows: npt.NDArray[np.int64]
-    """[M], the held-out rows."""
-    losses: Mapping[float, float]
-    """Mean log loss on held-out rows, after temperature scaling, by strength."""
 
 
 def fit_logistic(
     embeddings: Embeddings, targets: Targets, classes: int, strength: float, *, variance_floor: float = 0.0
-) -> LogisticHead:
+) -> LinearHead:
     """Fit a linear classifier to convergence (L-BFGS).
 
     Features are standardized for the fit; the returned weights apply to the embeddings as they are.
@@ -101,7 +55,7 @@ def fit_logistic(
     offsets = np.concatenate([[0.0], model.intercept_]) if len(model.classes_) == 2 else model.intercept_
     weight[model.classes_] = rows / scale
     bias[model.classes_] = offsets - (rows / scale) @ mean
-    return LogisticHead(weight, bias)
+    return LinearHead(weight, bias)
 
 
 @cache
@@ -147,20 +101,3 @@ def cross_fit(
     if best is None:
         raise ValueError("there is no regularization strength to choose from")
     return best
-
-
-def calibrated_log_loss(log_probabilities: npt.NDArray[np.float64], targets: Targets) -> float:
-    """Return the mean log loss at the best temperature from 1 (no change) to 10."""
-    found = minimize_scalar(
-        lambda power: log_loss(log_softmax(log_probabilities / 10**power, axis=1), targets),
-        bounds=(0.0, 1.0),
-        method="bounded",
-        options={"xatol": 1e-3},
-    )
-    return min(float(found.fun), log_loss(log_probabilities, targets))
-
-
-def log_loss(log_probabilities: npt.NDArray[np.float64], targets: Targets) -> float:
-    """Return the mean negative log probability of the targets, at most 27.6 for an image (probability 1e-12)."""
-    values = log_probabilities[np.arange(len(targets)), targets]
-    return float(-np.maximum(values, np.log(_SMALLEST_PROBABILITY)).mean())

@@ -11,13 +11,13 @@ from assay.data import Dataset
 from assay.data.loading import load_split_dataset
 from assay.evaluation import compute_metrics
 from assay.inference import Classifier, fit_novelty
-from assay.pipeline.auto.probe import Protocol, fit_probe, load_head, split_fold
+from assay.pipeline.auto.probe import Protocol, fit_probe, load_head, split_fold, with_discriminant
 from assay.pipeline.build_network import build_model
 from assay.pipeline.dataset_evaluation import labelled_predictions
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
 from assay.pipeline.run_folder import Run
 from assay.recipe import Recipe, load_recipe
-from assay.training.logistic_regression import LogisticHead
+from assay.training.linear_heads import LinearHead
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,11 @@ def test_held_out_distances_are_larger_than_those_of_the_images_fitted_to(datase
     protocol = Protocol.of(dataset, recipe)
     probe = fit_probe(protocol, recipe, build_model(recipe, protocol.dataset), no_progress)
     held_out = probe.held_out(protocol, no_progress)
-    rows = probe.fit.rows
+    rows = probe.fits[0].rows
     found = labelled_predictions(
         dataset.classes,
         [protocol.samples[row] for row in rows],
-        np.exp(probe.fit.log_probabilities),
+        np.exp(probe.fits[0].log_probabilities),
         probe.embeddings[rows],
     )
     detector = fit_novelty(probe.embeddings, protocol.targets)
@@ -116,6 +116,20 @@ def test_balanced_objective_adjusts_the_head(dataset: Dataset, recipe: Recipe):
 def test_a_class_without_images_gets_a_finite_bias(dataset: Dataset, recipe: Recipe):
     network, _ = build_model(recipe, dataset)
     channels = network.backbone.channels
-    load_head(network, LogisticHead(np.zeros((2, channels), np.float32), np.array([0.5, -np.inf], np.float32)))
+    load_head(network, LinearHead(np.zeros((2, channels), np.float32), np.array([0.5, -np.inf], np.float32)))
     # Within the range of 16-bit numbers.
     assert network.head.fc.bias.tolist() == [0.5, -10_000]
+
+
+def test_the_mean_of_two_heads_is_one_head_of_the_same_network(dataset: Dataset, recipe: Recipe):
+    protocol = Protocol.of(dataset, recipe)
+    probe = fit_probe(protocol, recipe, build_model(recipe, dataset), no_progress)
+    both = with_discriminant(protocol, probe)
+    assert both.name == f"{probe.name}, mean of two heads"
+    assert both.scores.ids == probe.scores.ids
+    assert not np.allclose(both.head.weight, probe.head.weight)
+    # The final head is the mean of heads fitted to all images.
+    rows = np.arange(len(protocol.samples))
+    np.testing.assert_allclose(both.head.weight, both.head_on(protocol, rows).weight)
+    np.testing.assert_array_equal(both.network.head.fc.weight.detach().numpy(), both.head.weight)
+    np.testing.assert_array_equal(probe.network.head.fc.weight.detach().numpy(), probe.head.weight)

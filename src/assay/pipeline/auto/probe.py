@@ -1,7 +1,8 @@
 """Candidates with a frozen backbone: a linear head on cached embeddings, scored by grouped cross-validation."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.pipeline.held_out import CrossFittedHeads
 from assay.recipe import PreprocessSpec, Recipe
-from assay.training.logistic_regression import CrossFit, Embeddings, FoldIndices, LogisticHead, cross_fit, fit_logistic
+from assay.training.discriminant_analysis import add_discriminant, fit_discriminant
+from assay.training.linear_heads import CrossFit, Embeddings, FoldIndices, LinearHead, mean_head
+from assay.training.logistic_regression import cross_fit, fit_logistic
 from assay.training.logit_adjustment import Objective, logit_offsets
 
 FOLDS = (5, 4, 3, 2)
@@ -28,6 +31,8 @@ _MAX_CROSS_VALIDATED_SCORES = 250_000
 """Images, and images x classes, above which the validation split is used: it is large enough, and fits take long."""
 _MAX_ABSENT_SHARE = 0.1
 """Share of images whose class may be absent from the training part of their fold, as with one group in a class."""
+TWO_HEADS = "mean of two heads"
+"""Suffix of the name of a probe with logistic regression and discriminant analysis."""
 _ABSENT_LOGIT = -1e4
 """Bias of a class without training images: its probability is 0 at every precision, and all values stay finite."""
 
@@ -129,8 +134,10 @@ class LinearProbe:
         recipe: with the network and preprocessing of this candidate.
         spec: the preprocessing, with mean and standard deviation.
         embeddings: of all images of the protocol, float32 [N, D].
-        fit: the first repetition.
+        fits: one per repetition.
         head: the final one, adjusted for the objective.
+        temperatures: of logistic regression and discriminant analysis, if the head is their mean; None: the head is a
+            logistic regression.
         scores: on the held-out images.
     """
 
@@ -139,9 +146,10 @@ class LinearProbe:
     recipe: Recipe
     spec: PreprocessSpec
     embeddings: Embeddings
-    fit: CrossFit
-    head: LogisticHead
+    fits: tuple[CrossFit, ...]
+    head: LinearHead
     scores: HeldOutScores
+    temperatures: tuple[float, float] | None = None
 
     def held_out(self, protocol: Protocol, progress: Progress) -> CrossFittedHeads:
         """Return how the bundle of this candidate predicts held-out images."""
@@ -150,36 +158,21 @@ class LinearProbe:
             protocol.samples,
             self.embeddings,
             protocol.repeats[0],
-            self.fit,
+            self.fits[0],
             protocol.offsets,
             self.head,
             protocol.seed,
             progress,
         )
 
-    def head_on(
-        self,
-        protocol: Protocol,
-        rows: npt.NDArray[np.int64],
-        *,
-        strength: float | None = None,
-        variance_floor: float = 0,
-    ) -> LogisticHead:
-        """Fit a head to some of the images, not adjusted for the objective.
-
-        Args:
-            protocol: of the images.
-            rows: the images.
-            strength: as for `fit_logistic`; None: that of the probe.
-            variance_floor: as for `fit_logistic`.
-        """
-        return fit_logistic(
-            self.embeddings[rows],
-            protocol.targets[rows],
-            len(protocol.dataset.classes),
-            strength or self.fit.strength,
-            variance_floor=variance_floor,
-        )
+    def head_on(self, protocol: Protocol, rows: npt.NDArray[np.int64]) -> LinearHead:
+        """Fit a head like that of this candidate to some of the images, not adjusted for the objective."""
+        embeddings, targets = self.embeddings[rows], protocol.targets[rows]
+        classes = len(protocol.dataset.classes)
+        head = fit_logistic(embeddings, targets, classes, self.fits[0].strength)
+        if self.temperatures is None:
+            return head
+        return mean_head(head, fit_discriminant(embeddings, targets, classes), self.temperatures)
 
 
 def probe_name(recipe: Recipe) -> str:
@@ -210,21 +203,57 @@ def fit_probe(
     for folds in protocol.repeats:
         fits.append(cross_fit(embeddings, protocol.targets, classes, folds))
         progress("fitting heads", len(fits), len(protocol.repeats))
-    first = fits[0]
-    # Every repetition holds out the same images in another order.
-    order = np.argsort(first.rows)
-    logits = [fit.log_probabilities[np.argsort(fit.rows)] + protocol.offsets for fit in fits]
-    rows = first.rows[order]
-    scores = HeldOutScores.of(
-        [protocol.samples[row] for row in rows], protocol.targets[rows], logits, protocol.objective
+    probe = LinearProbe(
+        name=probe_name(recipe),
+        network=network,
+        recipe=recipe,
+        spec=spec,
+        embeddings=embeddings,
+        fits=tuple(fits),
+        head=LinearHead(np.zeros((classes, embeddings.shape[1]), np.float32), np.zeros(classes, np.float32)),
+        scores=_scores(protocol, fits),
     )
-    plain = fit_logistic(embeddings, protocol.targets, classes, first.strength)
-    head = LogisticHead(plain.weight, (plain.bias + protocol.offsets).astype(np.float32))
-    load_head(network, head)
-    return LinearProbe(probe_name(recipe), network, recipe, spec, embeddings, first, head, scores)
+    return _with_final_head(protocol, probe)
 
 
-def load_head(network: Network, head: LogisticHead) -> None:
+def with_discriminant(protocol: Protocol, probe: LinearProbe) -> LinearProbe:
+    """Return a probe whose head is the mean of logistic regression and discriminant analysis.
+
+    Args:
+        protocol: images and folds.
+        probe: with logistic regression; its network is copied.
+    """
+    fits, temperatures = add_discriminant(
+        probe.fits, protocol.repeats, probe.embeddings, protocol.targets, len(protocol.dataset.classes)
+    )
+    averaged = replace(
+        probe,
+        name=f"{probe.name}, {TWO_HEADS}",
+        network=copy.deepcopy(probe.network),
+        fits=fits,
+        scores=_scores(protocol, fits),
+        temperatures=temperatures,
+    )
+    return _with_final_head(protocol, averaged)
+
+
+def _scores(protocol: Protocol, fits: Sequence[CrossFit]) -> HeldOutScores:
+    # Every repetition holds out the same images in another order.
+    rows = np.sort(fits[0].rows)
+    logits = [fit.log_probabilities[np.argsort(fit.rows)] + protocol.offsets for fit in fits]
+    samples = [protocol.samples[row] for row in rows]
+    return HeldOutScores.of(samples, protocol.targets[rows], logits, protocol.objective)
+
+
+def _with_final_head(protocol: Protocol, probe: LinearProbe) -> LinearProbe:
+    """Fit the final head to all images, adjust it for the objective, and copy it into the probe's network."""
+    plain = probe.head_on(protocol, np.arange(len(protocol.samples)))
+    head = LinearHead(plain.weight, (plain.bias + protocol.offsets).astype(np.float32))
+    load_head(probe.network, head)
+    return replace(probe, head=head)
+
+
+def load_head(network: Network, head: LinearHead) -> None:
     """Copy a fitted head into a network, in place; classes without training images get a bias of -10,000."""
     with torch.no_grad():
         network.head.fc.weight.copy_(torch.from_numpy(head.weight))

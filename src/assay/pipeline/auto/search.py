@@ -22,8 +22,9 @@ from assay.image import inspect
 from assay.nets import ClassifierNetwork as Network
 from assay.nets.pretrained import local_networks
 from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, read_candidates, write_candidates
-from assay.pipeline.auto.finetune import FineTuned, FineTuningCost, FineTuningPlan, fine_tune
-from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe, probe_name
+from assay.pipeline.auto.fine_tuning import FineTuned, fine_tune
+from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan
+from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol, fit_probe, probe_name, with_discriminant
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
 from assay.pipeline.calibrate import ConfidenceCalibration
@@ -110,6 +111,7 @@ def search(
     state.start(model)
     try:
         state.try_probes()
+        state.try_two_heads()
         state.try_fine_tuning(on_plan, on_network, on_epoch)
     except (KeyboardInterrupt, TrainingInterruptedError) as error:
         if not keep_best_on_interrupt or not _is_interrupt(error):
@@ -175,6 +177,22 @@ class _Search:
             self._record_probe(probe, self.clock() - begin, reason, kept=better)
             if better:
                 self._probe = probe
+
+    def try_two_heads(self) -> None:
+        """Average the head of the best probe with one by discriminant analysis: predictions take no longer."""
+        if self._is_perfect:
+            return
+        if self._left <= 0:
+            self._skip(f"{self._probe.name}, {TWO_HEADS}", "no time left")
+            return
+        begin = self.clock()
+        probe = with_discriminant(self.protocol, self._probe)
+        gain = gain_over(probe.scores, self._probe.scores)
+        better = gain.is_better()
+        reason = describe_gain(gain, self.protocol.objective)
+        self._record_probe(probe, self.clock() - begin, reason, kept=better)
+        if better:
+            self._probe = probe
 
     def try_fine_tuning(
         self, on_plan: PlanListener | None, on_network: NetworkListener | None, on_epoch: EpochListener | None
@@ -244,8 +262,11 @@ class _Search:
         if not self.recipe.train.auto.fine_tune or self._left == inf:
             return 0.0
         cost = self._cost(self._probe)
-        epochs = cost.epochs_in(self._left)
-        return cost.seconds * (min(epochs, cost.least) if changes_shape else epochs)
+        fitting = cost.fit_into(self._left)
+        if fitting is None:
+            return 0.0
+        comparison, epochs = fitting
+        return cost.of_epochs(comparison, cost.least if changes_shape else epochs)
 
     def _skip(self, name: str, reason: str) -> None:
         self.record(Candidate(name=name, outcome="not tried", reason=reason))

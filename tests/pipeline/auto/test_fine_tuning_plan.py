@@ -4,15 +4,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assay.core.progress import no_progress
 from assay.data import Dataset, Sample, Split
 from assay.data.loading import load_split_dataset
-from assay.pipeline.auto.finetune import FOLDER, FineTuningCost, FineTuningPlan, seconds_per_image
+from assay.pipeline.auto.fine_tuning_plan import (
+    FOLDER,
+    Comparison,
+    FineTuningCost,
+    FineTuningPlan,
+    comparisons,
+    seconds_per_image,
+)
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe
 from assay.pipeline.build_network import build_model
 from assay.recipe import Recipe, load_recipe
+from assay.training.linear_heads import FoldIndices
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -55,6 +64,7 @@ def test_no_more_epochs_than_the_recipe_has(dataset: Dataset, tmp_path: Path):
 def test_the_plan_of_an_interrupted_run_is_read_if_it_starts_from_the_same_probe(dataset: Dataset, tmp_path: Path):
     protocol, probe = probe_of(dataset, recipe())
     first = plan_of(protocol, probe, tmp_path, float("inf"))
+    (tmp_path / FOLDER / "fold-0").mkdir()
     again = plan_of(protocol, probe, tmp_path, 0.0)
     assert isinstance(first, FineTuningPlan)
     assert isinstance(again, FineTuningPlan)
@@ -74,3 +84,51 @@ def test_a_huge_batch_is_not_timed_as_a_whole(dataset: Dataset):
     settings = recipe("train.batch_size=65536")
     _, probe = probe_of(dataset, settings)
     assert seconds_per_image(probe.network, settings) > 0
+
+
+def test_epochs_that_fit_into_a_time():
+    fold = FoldIndices(np.arange(100), np.arange(100, 120))
+    several, alone = Comparison((fold, fold), 1), Comparison((fold,), 1)
+    cost = FineTuningCost(seconds=0.1, most=12, comparisons=(several, alone))
+    found = [cost.fit_into(seconds) for seconds in (0, 29, 30, 59, 60, 100, 240, 1e9, float("inf"))]
+    assert found == [
+        None,
+        None,
+        (alone, 3),
+        (alone, 5),
+        (several, 3),
+        (several, 5),
+        (several, 12),
+        (several, 12),
+        (several, 12),
+    ]
+    assert cost.of_epochs(several, 5) == pytest.approx(100)
+
+
+def test_validation_photos_in_groups_count_as_fewer(dataset: Dataset):
+    # 200 validation photos: enough, unless they are a few groups.
+    samples = [
+        replace(sample, id=f"{sample.id} {number}", split=split)
+        for sample in dataset.samples
+        if sample.split == "train"
+        for number, split in enumerate(("train", "train", "train", "val", "val", "val", "val", "val", "val", "val"))
+    ]
+
+    def grouped(size: int) -> Protocol:
+        found = [replace(sample, group=f"{sample.split} {place // size}") for place, sample in enumerate(samples)]
+        return Protocol.of(dataset.with_samples(sorted(found, key=lambda sample: sample.label)), recipe())
+
+    assert len([sample for sample in samples if sample.split == "val"]) > 200
+    assert [found.compared for found in comparisons(grouped(1))] == [1]
+    assert [found.compared for found in comparisons(grouped(50))] == [3, 1]
+
+
+def test_an_interrupted_comparison_is_continued_with_the_same_trainings(dataset: Dataset, tmp_path: Path):
+    protocol, probe = probe_of(dataset, recipe())
+    plan = plan_of(protocol, probe, tmp_path, float("inf"))
+    assert isinstance(plan, FineTuningPlan)
+    assert plan.comparison.compared == 3
+    plan.comparison.folder(0, tmp_path).mkdir()
+    again = plan_of(protocol, probe, tmp_path, 0.0)
+    assert isinstance(again, FineTuningPlan)
+    assert again.comparison.compared == 3

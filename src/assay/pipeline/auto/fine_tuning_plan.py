@@ -1,0 +1,230 @@
+"""How the strategy `auto` plans fine-tuning: on which folds, for how many epochs, and what it costs."""
+
+import copy
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from assay.core.files import write_text
+from assay.data.dataset import quote_names
+from assay.evaluation.selective_classification import group_design_effect
+from assay.nets import ClassifierNetwork as Network
+from assay.pipeline.auto.probe import LinearProbe, Protocol, split_fold
+from assay.recipe import Recipe, dump_recipe, load_recipe
+from assay.training.device import select_device
+from assay.training.heap import reuse_freed_memory
+from assay.training.linear_heads import FoldIndices
+from assay.training.loss import cross_entropy
+from assay.training.optimizers import make_optimizer, parameter_groups
+
+FOLDER = "fine-tuning"
+"""In the run folder: one folder per training, with checkpoints, metrics and curves."""
+SPLIT_FOLDER = "split"
+"""Of the training on the training split."""
+
+MIN_EPOCHS = 3
+"""Unless `train.epochs` is less."""
+_MAX_TRAINED_IMAGES = 60_000
+"""Images in all epochs together, unless `MIN_EPOCHS` have more."""
+_ENOUGH_HELD_OUT = 100
+"""With fewer independent validation images, fine-tuning is compared with the probe by cross-validation if possible."""
+_FOLDS = 3
+_WARMUP_STEPS, _TIMED_STEPS = 2, 3
+_TIMED_IMAGES = 64
+"""Images of a timed step; fewer with a smaller batch size."""
+_OVERHEAD = 1.25
+"""Time of an epoch with validation and data loading as a multiple of the steps' time."""
+
+
+class Comparison(NamedTuple):
+    """The trainings whose held-out images compare fine-tuning with the probe.
+
+    Attributes:
+        folds: rows of the protocol; the last one is the training and validation split.
+        compared: how many of the first folds give the scores.
+    """
+
+    folds: tuple[FoldIndices, ...]
+    compared: int
+
+    @property
+    def trained_images(self) -> int:
+        """Images in an epoch of all trainings."""
+        return sum(len(fold.train) for fold in self.folds)
+
+    def folder(self, number: int, run: Path) -> Path:
+        """Return the folder of a training; `number` is its place in `folds`."""
+        last = number == len(self.folds) - 1
+        return run / FOLDER / (SPLIT_FOLDER if last else f"fold-{number}")
+
+
+@dataclass(frozen=True)
+class FineTuningCost:
+    """How long fine-tuning takes.
+
+    Attributes:
+        seconds: of a training step with one image, with everything around it.
+        most: `train.epochs`.
+        comparisons: in order of preference.
+    """
+
+    seconds: float
+    most: int
+    comparisons: tuple[Comparison, ...]
+
+    @classmethod
+    def of(cls, protocol: Protocol, probe: LinearProbe) -> "FineTuningCost":
+        """Measure a few training steps of a probe's network."""
+        epochs = probe.recipe.train.epochs
+        per_image = seconds_per_image(probe.network, _fine_tuning_recipe(probe.recipe, epochs))
+        return cls(_OVERHEAD * per_image, epochs, comparisons(protocol))
+
+    @property
+    def least(self) -> int:
+        """Fewest epochs that are worth it."""
+        return min(MIN_EPOCHS, self.most)
+
+    def of_epochs(self, comparison: Comparison, epochs: int) -> float:
+        """Return the seconds of a number of epochs."""
+        return self.seconds * comparison.trained_images * epochs
+
+    def fit_into(self, seconds_left: float) -> tuple[Comparison, int] | None:
+        """Return the preferred comparison for which there is time, and how many epochs fit; None without time."""
+        for comparison in self.comparisons:
+            largest = max(self.least, min(self.most, _MAX_TRAINED_IMAGES // max(1, comparison.trained_images)))
+            epochs = int(min(largest, seconds_left / self.of_epochs(comparison, 1)))
+            if epochs >= self.least:
+                return comparison, epochs
+        return None
+
+
+@dataclass(frozen=True)
+class FineTuningPlan:
+    """What fine-tuning will do: its settings, and the folds on which it is compared with the probe.
+
+    Attributes:
+        recipe: its strategy is `staged` without an epoch for the head, and the last epoch is kept.
+        comparison: the trainings.
+        seconds: estimated duration of all trainings; 0 if the plan was read from a file.
+    """
+
+    recipe: Recipe
+    comparison: Comparison
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        protocol: Protocol,
+        probe: LinearProbe,
+        run: Path,
+        seconds_left: float,
+        measure: Callable[[LinearProbe], FineTuningCost],
+    ) -> "FineTuningPlan | str":
+        """Plan the number of epochs, or read the plan of an interrupted run.
+
+        Args:
+            protocol: images and folds.
+            probe: to start from.
+            run: folder of the run.
+            seconds_left: until training must end.
+            measure: returns how long fine-tuning of a probe takes.
+
+        Returns:
+            The plan, or why fine-tuning is not possible: too little time, or a class without training images.
+        """
+        possible = comparisons(protocol)
+        if not possible:
+            absent = _absent_classes(protocol, split_fold(protocol.dataset))
+            return f"the training split has no photo of {quote_names(absent)}"
+        stored = run / FOLDER / "recipe.yaml"
+        if stored.is_file():
+            recipe = load_recipe(stored)
+            begun = [found for found in possible if found.folder(0, run).is_dir()]
+            if begun and recipe == _fine_tuning_recipe(probe.recipe, recipe.train.epochs):
+                return cls(recipe, begun[0], 0.0)
+            # Before the interruption another probe was the best one, for example because there was less time.
+            shutil.rmtree(stored.parent)
+        cost = measure(probe)
+        fitting = cost.fit_into(seconds_left)
+        if fitting is None:
+            needed, left = cost.of_epochs(possible[-1], cost.least) / 60, max(0.0, seconds_left) / 60
+            fewest = f"{cost.least} epoch{'s' if cost.least > 1 else ''}"
+            return f"{fewest}: about {needed:.1f} min, {left:.1f} min are left"
+        comparison, epochs = fitting
+        recipe = _fine_tuning_recipe(probe.recipe, epochs)
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        write_text(stored, dump_recipe(recipe))
+        return cls(recipe, comparison, cost.of_epochs(comparison, epochs))
+
+
+def comparisons(protocol: Protocol) -> tuple[Comparison, ...]:
+    """Return the possible comparisons of fine-tuning with the probe, in order of preference.
+
+    If the validation split has few independent images, because it is small or because its images form groups, folds of
+    the protocol come first. Trainings in which a class has no image are left out.
+    """
+    split = split_fold(protocol.dataset)
+    if _absent_classes(protocol, split):
+        return ()
+    alone = Comparison(split, 1)
+    held_out = [protocol.samples[row].group for row in split[0].held_out]
+    independent = len(held_out) / group_design_effect(held_out)
+    if independent >= _ENOUGH_HELD_OUT or not protocol.is_cross_validated:
+        return (alone,)
+    folds = protocol.repeats[0][:_FOLDS]
+    several = () if _absent_classes(protocol, folds) else (Comparison((*folds, *split), len(folds)),)
+    return (*several, alone) if len(held_out) >= _ENOUGH_HELD_OUT else several or (alone,)
+
+
+def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Measure the time of a training step per image, on random pixels, with a copy of the network."""
+    device, spec = select_device(recipe.train), recipe.train
+    trained = copy.deepcopy(network).to(device.torch)
+    trained.freeze(0)
+    trained.freeze_batch_norm = spec.freeze_batch_norm
+    trained.set_memory_format(trained.memory_format)
+    trained.train()
+    optimizer = make_optimizer(parameter_groups(trained, spec), spec)
+    size, count = recipe.preprocess.size, min(spec.batch_size, _TIMED_IMAGES)
+    images = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, device=device.torch)
+    targets = torch.zeros(count, dtype=torch.int64, device=device.torch)
+    types = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    seconds = []
+    with reuse_freed_memory():
+        for _ in range(_WARMUP_STEPS + _TIMED_STEPS):
+            start = clock()
+            with torch.autocast(device.kind, dtype=types[device.precision], enabled=device.precision != "32"):
+                loss = cross_entropy(trained(images).logits, targets)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+            float(loss.detach())  # waits for a GPU
+            seconds.append(clock() - start)
+    # The first steps compile kernels and allocate memory; other processes can only make a step slower.
+    return min(seconds[_WARMUP_STEPS:]) / count
+
+
+def _fine_tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
+    changes = {
+        "strategy": "staged",
+        "staged": recipe.train.staged.model_copy(update={"head_epochs": 0}),
+        "epochs": epochs,
+        "early_stopping": None,
+        "keep_epoch": "last",
+        "objective": None,
+        "balance": "none",
+    }
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
+
+
+def _absent_classes(protocol: Protocol, folds: Sequence[FoldIndices]) -> list[str]:
+    """Return the classes whose images are all in the validation part of a fold."""
+    known = set(protocol.targets.tolist())
+    missing = sorted({target for fold in folds for target in known - set(protocol.targets[fold.train].tolist())})
+    return [protocol.dataset.classes[target] for target in missing]

@@ -1,0 +1,104 @@
+"""Linear discriminant analysis on embeddings, and its mean with logistic regression.
+
+The two heads make different mistakes. Logistic regression fits the boundary between the classes; discriminant analysis
+fits the mean of every class and one covariance, for which it needs fewer images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.linalg import solve
+
+from assay.training.linear_heads import (
+    CrossFit,
+    Embeddings,
+    FoldIndices,
+    LinearHead,
+    LogProbabilities,
+    Targets,
+    best_temperature,
+    mean_head,
+)
+
+SHRINKAGE = 0.5
+"""Of the covariance, towards its diagonal."""
+_VARIANCE_FLOOR = 1e-3
+"""Added to every variance, as a share of the mean variance: some features hardly vary within the classes."""
+
+
+def fit_discriminant(
+    embeddings: Embeddings, targets: Targets, classes: int, shrinkage: float = SHRINKAGE
+) -> LinearHead:
+    """Fit a linear discriminant analysis; the prior probabilities are the class frequencies.
+
+    Args:
+        embeddings: float32 [N, D].
+        targets: int64 [N], 0 to `classes` - 1.
+        classes: number of classes; those without a row get probability 0.
+        shrinkage: 0-1, share of the diagonal matrix of variances in the covariance.
+
+    Source: T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning" (2009), section 4.3.
+    """
+    center = embeddings.mean(axis=0, dtype=np.float64)
+    rows = embeddings - center
+    counts = np.bincount(targets, minlength=classes)
+    means = np.zeros((classes, rows.shape[1]))
+    np.add.at(means, targets, rows)
+    means /= np.maximum(counts, 1)[:, None]
+    centred = rows - means[targets]
+    covariance = centred.T @ centred / len(rows)
+    variances = np.diag(covariance).copy()
+    covariance *= 1 - shrinkage
+    floor = _VARIANCE_FLOOR * variances.mean() + np.finfo(np.float32).tiny
+    np.fill_diagonal(covariance, variances + floor)
+    weight = solve(covariance, means.T, assume_a="pos").T
+    with np.errstate(divide="ignore"):
+        bias = np.log(counts / len(rows)) - 0.5 * (weight * means).sum(axis=1) - weight @ center
+    return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def add_discriminant(
+    fits: Sequence[CrossFit],
+    repeats: Sequence[Sequence[FoldIndices]],
+    embeddings: Embeddings,
+    targets: Targets,
+    classes: int,
+) -> tuple[tuple[CrossFit, ...], tuple[float, float]]:
+    """Average the logistic heads of cross-validations with discriminant analyses of the same folds.
+
+    Args:
+        fits: logistic heads, one entry per repetition.
+        repeats: the folds of every repetition.
+        embeddings: float32 [N, D].
+        targets: int64 [N].
+        classes: number of classes.
+
+    Returns:
+        The averaged heads, and the temperatures of logistic regression and of discriminant analysis, by which the
+        logits are divided before.
+    """
+    others = [
+        tuple(fit_discriminant(embeddings[fold.train], targets[fold.train], classes) for fold in folds)
+        for folds in repeats
+    ]
+    first = fits[0]
+    alone = _held_out(others[0], repeats[0], embeddings)
+    temperatures = (
+        best_temperature(first.log_probabilities, targets[first.rows]),
+        best_temperature(alone, targets[first.rows]),
+    )
+    averaged = []
+    for fit, folds, discriminants in zip(fits, repeats, others, strict=True):
+        heads = tuple(
+            mean_head(logistic, discriminant, temperatures)
+            for logistic, discriminant in zip(fit.heads, discriminants, strict=True)
+        )
+        averaged.append(replace(fit, heads=heads, log_probabilities=_held_out(heads, folds, embeddings)))
+    return tuple(averaged), temperatures
+
+
+def _held_out(heads: Sequence[LinearHead], folds: Sequence[FoldIndices], embeddings: Embeddings) -> LogProbabilities:
+    return np.concatenate(
+        [head.log_probabilities(embeddings[fold.held_out]) for head, fold in zip(heads, folds, strict=True)]
+    )
