@@ -3,8 +3,7 @@
 Imports are lazy: a public name is imported from its package on first use, so `import assay` is cheap.
 """
 
-from importlib import import_module
-
+from assay.core.lazy_imports import lazy_attributes
 from assay.core.no_telemetry import disable_telemetry
 
 disable_telemetry()
@@ -18,14 +17,5 @@ __version__ = "0.2.0"
 
 __all__ = ["Classifier", "Failure", "Prediction", "__version__", "load", "train"]
 
-_HOMES = dict.fromkeys(("Classifier", "Failure", "Prediction", "load"), "assay.inference")
-_HOMES["train"] = "assay.pipeline.train"
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name from the package it lives in."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'assay' has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+_MODULES = dict.fromkeys(("Classifier", "Failure", "Prediction", "load"), "inference")
+__getattr__ = lazy_attributes(__name__, {**_MODULES, "train": "pipeline.train"})

@@ -114,21 +114,29 @@ def test_unknown_mode_raises(make_model: Callable[..., bytes]) -> None:
 
 def test_compiled_model_is_cached(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     first = create_engine("openvino", make_model(), cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+    first.store()
     (file,) = tmp_path.iterdir()
     written = file.read_bytes()
     again = create_engine("openvino", make_model(), cache=tmp_path)
+    assert (first.from_cache, again.from_cache) == (False, True)
     assert again.signature == first.signature
     np.testing.assert_array_equal(again.run(noise(3)).logits, first.run(noise(3)).logits)
+    again.store()
     assert file.read_bytes() == written
-    create_engine("openvino", make_model(), cache=tmp_path, mode="throughput")
+    create_engine("openvino", make_model(), cache=tmp_path, mode="throughput").store()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_invalid_cached_model_is_compiled_again(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
-    expected = create_engine("openvino", make_model(), cache=tmp_path).run(noise(1)).logits
+    first = create_engine("openvino", make_model(), cache=tmp_path)
+    first.store()
     (file,) = tmp_path.iterdir()
     CompiledModelCache(tmp_path).put(file.stem, b"no compiled model")
     mended = create_engine("openvino", make_model(), cache=tmp_path)
+    assert not mended.from_cache
+    mended.store()
+    expected = first.run(noise(1)).logits
     np.testing.assert_array_equal(mended.run(noise(1)).logits, expected)
     assert CompiledModelCache(tmp_path).get(file.stem) != b"no compiled model"
 

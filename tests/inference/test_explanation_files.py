@@ -8,7 +8,7 @@ from PIL import Image
 
 from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier
-from assay.inference.explanation import MAX_ON_SHEET, caption, draw_contact_sheet, write_explanations
+from assay.inference.explanation_files import MAX_ON_SHEET, caption, draw_contact_sheet, write_explanations
 
 
 def test_every_photo_has_an_overlay_and_a_tile_on_the_sheet(

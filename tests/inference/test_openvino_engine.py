@@ -1,5 +1,7 @@
 """The cache of compiled models."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from os import utime
 from pathlib import Path
@@ -51,3 +53,18 @@ def test_concurrent_writes(tmp_path: Path) -> None:
         list(pool.map(lambda place: kept.put(f"{place % 2:02}", bytes(1000)), range(40)))
     assert kept.get("00") == kept.get("01") == bytes(1000)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+CONVERTER = """
+import sys
+from assay.inference.openvino_engine import import_openvino
+import_openvino()
+print("openvino.tools.ovc" in sys.modules)
+import openvino
+print(openvino.convert_model.__name__, hasattr(openvino, "no_such_name"))
+"""
+
+
+def test_model_converter_is_imported_on_first_use() -> None:
+    done = subprocess.run([sys.executable, "-c", CONVERTER], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "convert_model", "False"]

@@ -32,7 +32,7 @@ def explain(
     from assay.cli.console import progress_bars
     from assay.cli.image_arguments import expand_image_paths
     from assay.inference import Classifier
-    from assay.inference.explanation import write_explanations
+    from assay.inference.explanation_files import write_explanations
 
     paths = list(expand_image_paths(images))
     classifier = Classifier.load(model, engine=engine)

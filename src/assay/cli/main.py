@@ -111,6 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
         # Matplotlib and torch share the cache folder of Assay unless the user chose another.
         os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
+        # Pydantic would read the metadata of all installed packages to look for plugins.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         app(arguments)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:

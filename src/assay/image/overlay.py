@@ -2,7 +2,6 @@
 
 import io
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -30,11 +29,16 @@ def heatmap_overlay(photo: np.ndarray, heat: np.ndarray, box: tuple[int, int, in
     """
     if photo.shape[:2] != heat.shape:
         raise ValueError(f"heat {list(heat.shape)} does not fit a photo {list(photo.shape)}")
+    import cv2  # noqa: PLC0415 - prediction does not need OpenCV
+
     levels = np.rint(heat.clip(0, 1) * 255).astype(np.uint8)
     colour = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     gray = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     picture: np.ndarray = cv2.addWeighted(gray, 1 - _COLOR_SHARE, colour, _COLOR_SHARE, 0)
-    _outline(picture, levels)
+    hot = (levels >= round(_OUTLINE_HEAT * 255)).astype(np.uint8)
+    outlines, _ = cv2.findContours(hot, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(max(picture.shape) / 500))
+    cv2.drawContours(picture, outlines, -1, (255, 255, 255), width, cv2.LINE_AA)
     return picture if box is None else _dim_outside(picture, box)
 
 
@@ -43,13 +47,6 @@ def encode_png(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
-
-
-def _outline(picture: np.ndarray, levels: np.ndarray) -> None:
-    hot = (levels >= round(_OUTLINE_HEAT * 255)).astype(np.uint8)
-    outlines, _ = cv2.findContours(hot, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    width = max(1, round(max(picture.shape) / 500))
-    cv2.drawContours(picture, outlines, -1, (255, 255, 255), width, cv2.LINE_AA)
 
 
 def _dim_outside(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

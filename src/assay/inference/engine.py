@@ -70,8 +70,15 @@ class Engine(Protocol):
     def signature(self) -> ModelSignature:
         """Shapes of the model's input and logits."""
 
+    @property
+    def from_cache(self) -> bool:
+        """Whether the compiled model is from the cache, which holds only models that have passed `check_engine`."""
+
     def run(self, images: np.ndarray) -> ModelOutputs:
         """Return the outputs for uint8 images [N, S, S, 3], N ≥ 1; the arrays are not reused by later calls."""
+
+    def store(self) -> None:
+        """Store the compiled model in the cache, if there is one; called when it has passed `check_engine`."""
 
 
 class EngineFactory(Protocol):
@@ -117,14 +124,18 @@ def synthetic_images(side: int) -> np.ndarray:
 
 
 def check_engine(engine: Engine, side: int, classes: int) -> None:
-    """Run an engine on synthetic images and check all outputs, including the feature map.
+    """Run an engine on synthetic images, check all outputs, including the feature map, and store the compiled model.
 
-    Raises `EngineError` if it cannot run, or an output is not finite float32 of the expected shape.
+    A compiled model from the cache has been checked by the process that stored it. Raises `EngineError` if the engine
+    cannot run, or an output is not finite float32 of the expected shape.
     """
+    if engine.from_cache:
+        return
     squares = synthetic_images(side)
     outputs = engine.run(squares)
     check_outputs(outputs, len(squares), classes)
     require_finite("featuremap", outputs.featuremap)
+    engine.store()
 
 
 def check_outputs(outputs: ModelOutputs, count: int, classes: int) -> None:

@@ -23,6 +23,7 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    from_cache = False
 
     _providers: ClassVar[list[Any]] = ["CPUExecutionProvider"]
 
@@ -65,6 +66,9 @@ class OnnxRuntimeEngine:
             return ModelOutputs(*self._session.run(list(ModelOutputs._fields), {INPUT: np.ascontiguousarray(images)}))
         except self._failures as error:
             raise EngineError.from_runtime(error) from None
+
+    def store(self) -> None:
+        """Do nothing: ONNX Runtime has no compiled models."""
 
 
 class CudaEngine(OnnxRuntimeEngine):

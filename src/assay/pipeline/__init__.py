@@ -3,8 +3,9 @@
 Every name imports its module, and torch where that needs it, when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from assay.core.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from assay.pipeline.compare import Ranking, RunComparison, RunResult, compare_results
@@ -84,8 +85,4 @@ __all__ = [
     "tune_probe",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

@@ -25,7 +25,8 @@ from assay.data.loading import load_split_dataset
 from assay.evaluation import Metrics
 from assay.evaluation.learning_curve import LearningCurve
 from assay.nets import ClassifierNetwork as Network
-from assay.pipeline.auto import Candidate, FineTuningPlan, search
+from assay.pipeline.auto import Candidate, FineTuningPlan
+from assay.pipeline.auto.search import search
 from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, labelled_pixels
 from assay.pipeline.calibrate import ConfidenceCalibration

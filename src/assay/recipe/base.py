@@ -18,9 +18,9 @@ def closest_match(name: str, known: Iterable[str]) -> str:
 
 
 class Settings(BaseModel):
-    """A group of settings. Unknown keys are errors; attribute docstrings are the reference text."""
+    """A group of settings. Unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

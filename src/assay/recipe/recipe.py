@@ -1,13 +1,13 @@
-"""`Recipe`, all settings of a run; among them abstention, serving and the camera."""
+"""`Recipe`, all settings of a run; among them abstention."""
 
-from collections.abc import Collection
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from assay.recipe.augmentation import AugmentSpec
 from assay.recipe.base import Settings
 from assay.recipe.data import DataSpec
+from assay.recipe.deployment import LiveSpec, ServeSpec
 from assay.recipe.network import NetSpec, check_known, has_published_weights
 from assay.recipe.preprocess import PreprocessSpec
 from assay.recipe.training import TrainSpec
@@ -27,52 +27,6 @@ class AbstainSpec(Settings):
     it, training reports the precision that can be guaranteed."""
     max_false_positive_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Largest share of in-distribution photos that may be reported as out of distribution."""
-
-
-ImageFormat = Literal["jpeg", "png", "webp", "tiff", "bmp", "gif", "avif", "jpeg2000", "ppm"]
-"""Format of an image file, detected from its content."""
-_USUAL: tuple[ImageFormat, ...] = ("jpeg", "png")
-
-
-class ServeSpec(Settings):
-    """Field names of responses, limits of uploads, and int8 quantization; stored in the bundle."""
-
-    service_name: str = "assay"
-    """Name of the service in `GET /health`."""
-    label_field: str = "label"
-    """Name of the response field with the label."""
-    confidence_field: str = "confidence"
-    """Name of the response field with the confidence."""
-    formats: tuple[ImageFormat, ...] | None = None
-    """Accepted image formats, detected from the content; unset: JPEG, PNG, and those of the training
-    photos."""
-    int8: bool = True
-    """Add an int8-quantized model to the bundle and use it, if its accuracy on the validation photos is
-    within 0.5 points and it is faster on this machine."""
-    max_megabytes: Annotated[float, Field(gt=0, le=4096)] = 16.0
-    """Largest upload, in MiB."""
-    max_side: Annotated[int, Field(ge=1, le=65_535)] = 4096
-    """Largest width and height of an upload, in pixels."""
-
-    def with_formats(self, trained_on: Collection[str]) -> Self:
-        """Return a copy with `formats` resolved: those that are set, else JPEG, PNG and `trained_on`."""
-        if self.formats is not None:
-            return self
-        known: tuple[ImageFormat, ...] = get_args(ImageFormat)
-        accepted = tuple(name for name in known if name in _USUAL or name in trained_on)
-        return self.model_copy(update={"formats": accepted})
-
-    @property
-    def accepted(self) -> tuple[ImageFormat, ...]:
-        """The accepted formats."""
-        return self.formats or _USUAL
-
-
-class LiveSpec(Settings):
-    """Classification of camera frames."""
-
-    fps: Annotated[float, Field(gt=0, le=1000)] = 2.0
-    """Frames to classify per second."""
 
 
 class Recipe(Settings):

@@ -229,7 +229,6 @@ class ServeSettings(BaseSettings):
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
     )
 
     listen: ListenSettings = ListenSettings()

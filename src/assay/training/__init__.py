@@ -4,9 +4,9 @@
 the training history needs neither.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from assay.core.lazy_imports import lazy_attributes
 from assay.training.history import (
     EpochListener,
     EpochMetrics,
@@ -53,8 +53,4 @@ __all__ = [
     "read_metrics",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HEAVY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HEAVY[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HEAVY)

@@ -1,7 +1,17 @@
-"""Training with the strategy `auto`: linear probes first, then fine-tuning, within a time budget."""
+"""Training with the strategy `auto`: linear probes first, then fine-tuning, within a time budget.
 
-from assay.pipeline.auto.candidates import Candidate, Outcome
-from assay.pipeline.auto.fine_tuning_plan import FineTuningPlan
-from assay.pipeline.auto.search import AutoResult, search
+Imports are lazy: reports need the candidates only, and the search writes reports.
+"""
 
-__all__ = ["AutoResult", "Candidate", "FineTuningPlan", "Outcome", "search"]
+from typing import TYPE_CHECKING
+
+from assay.core.lazy_imports import lazy_attributes
+
+if TYPE_CHECKING:
+    from assay.pipeline.auto.candidates import Candidate, Outcome
+    from assay.pipeline.auto.fine_tuning_plan import FineTuningPlan
+
+__all__ = ["Candidate", "FineTuningPlan", "Outcome"]
+
+_MODULES = {"Candidate": "candidates", "FineTuningPlan": "fine_tuning_plan", "Outcome": "candidates"}
+__getattr__ = lazy_attributes(__name__, _MODULES)
