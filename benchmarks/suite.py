@@ -187,7 +187,12 @@ def _slow(place: Place, say: Say) -> Found:
 def _startup(place: Place, say: Say) -> Found:
     found = _repeated("startup", place, say, 3, work=str(place.work), repeats=2 if place.quick else 5)
     rows = [
-        Row("assay predict of one photo, whole process", _all(found, "predict"), " s", 1.5, at_least=False),
+        Row("assay predict of one photo, whole process", _all(found, "predict"), " s", 0.5, at_least=False),
+        Row("assay predict of one photo, processor time", _all(found, "predict cpu"), " s"),
+        Row("assay serve until the first answer", _all(found, "ready"), " s", 1.0, at_least=False),
+        Row(
+            "assay serve, all workers killed, until the next answer", _all(found, "replaced"), " s", 1.0, at_least=False
+        ),
         Row("assay --help", _all(found, "help"), " s", 0.3, at_least=False),
     ]
     return Found(rows, found)
