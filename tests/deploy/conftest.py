@@ -26,11 +26,10 @@ def compose() -> dict[str, Any]:
 
 @pytest.fixture
 def manifests() -> dict[str, dict[str, Any]]:
-    """The Kubernetes manifests by kind."""
+    """The manifests of the Kubernetes base by kind."""
     found = [
         item
-        for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
-        if path.name != "prometheus-adapter.yaml"
+        for path in sorted((DEPLOY / "kubernetes/base").glob("*.yaml"))
         for item in yaml.safe_load_all(path.read_text(encoding="utf-8"))
     ]
     return {item["kind"]: item for item in found}

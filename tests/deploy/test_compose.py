@@ -138,9 +138,9 @@ def test_ports_and_paths_agree(compose: Compose, manifests: Manifests, deploy: P
 
 
 def test_kustomize_includes_all_manifests(deploy: Path):
-    folder = deploy / "kubernetes"
+    folder = deploy / "kubernetes/base"
     result = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
-    there = {path.name for path in folder.iterdir()} - {"kustomization.yaml", "prometheus-adapter.yaml"}
+    there = {path.name for path in folder.iterdir()} - {"kustomization.yaml"}
     assert set(result["resources"]) == there
 
 
