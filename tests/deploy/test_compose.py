@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from assay.serving.request_log.serialization import COLUMNS
 from assay.serving.settings import PREFIX, ServeSettings
 
 Compose = dict[str, Any]
@@ -179,6 +180,11 @@ def test_request_log_is_sharded_by_client_and_time(deploy: Path, compose: Compos
     key = "{ client_id: 1, timestamp: 1 }"
     assert f'sh.shardCollection("assay.{mongo.COLLECTION}", {key})' in shard
     assert f"database.{mongo.COLLECTION}.createIndex({key})" in shard
+    regions = (deploy / "mongo/regions.js").read_text(encoding="utf-8")
+    assert f'sh.shardCollection("assay.{mongo.COLLECTION}", key)' in regions
+    assert "const key = { region: 1, client_id: 1, timestamp: 1 };" in regions
+    assert f"database.{mongo.COLLECTION}.createIndex(key)" in regions
+    assert {"region", "client_id", "timestamp"} <= set(COLUMNS)
     members = json.loads(re.findall(r"\[[^\]]+\]", (deploy / "mongo/replica-set.js").read_text(encoding="utf-8"))[0])
     assert members == [name for name in compose["services"] if re.fullmatch(r"mongo-\d", name)]
     url = compose["services"]["assay"]["environment"][f"{PREFIX}REQUEST_LOG__URL"]

@@ -164,6 +164,12 @@ def test_probes_and_metrics(client, painted):
     assert any(line.startswith("assay_requests_total{") and '"200"' in line for line in figures.splitlines())
 
 
+def test_no_cache_stores_a_response(client, painted):
+    answers = [client.get(path) for path in ("/health", "/models", "/metrics", "/openapi.json", "/none", "/classify")]
+    answers.append(client.post("/classify", files={"image": painted()}))
+    assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
+
+
 def test_openapi_names_fields_errors_and_examples(client):
     schema = client.get("/openapi.json").json()
     classify = schema["paths"]["/classify"]["post"]

@@ -82,6 +82,7 @@ def site(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempP
         uploads__upload_timeout=1,
         auth__max_failures_burst=1000,
         lifecycle__drain_delay=0,
+        request_log__region="eu-west",
     )
     return Site(server, folder, {name: manager.token(key) for name, key in made.items()})
 
@@ -156,6 +157,7 @@ def test_each_photo_of_a_batch_is_logged_separately(site: Site, eventually: Call
     assert answer.status_code == 200
     eventually(lambda: len(site.records("batch-1")) == 4 and len(site.lines("error.log", "batch-1")) == 2)
     records = site.records("batch-1")
+    assert {record.region for record in records} == {"eu-west"}
     errors = {(record.status, record.error) for record in records}
     wrong = {"Invalid image format. Allowed formats: jpg, jpeg, png", "File size exceeds maximum limit"}
     assert errors == {(200, None), *((400, text) for text in wrong)}

@@ -31,14 +31,15 @@ def join_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 class SecurityHeaders:
-    """Headers that prevent browsers from guessing a response's type, framing it, or running others' code in it.
+    """Headers for every response: no cache stores it, no browser guesses its type, frames it or runs other code in it.
 
-    Source: OWASP HTTP Security Response Headers Cheat Sheet; RFC 6797 (2012) for HSTS.
+    Source: OWASP HTTP Security Response Headers Cheat Sheet; RFC 9111 (2022) for caches, RFC 6797 (2012) for HSTS.
     """
 
     def __init__(self, *, tls: bool = False) -> None:
         """With `tls`, browsers use only HTTPS for a year; a proxy that terminates TLS must send that itself."""
         headers = {
+            "cache-control": "no-store",
             "content-security-policy": API_POLICY,
             "x-content-type-options": "nosniff",
             "x-frame-options": "DENY",

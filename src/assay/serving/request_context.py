@@ -78,8 +78,8 @@ class RequestContext:
         """The client's tier."""
         return ANONYMOUS if self.client is None else self.client.tier
 
-    def to_records(self, status: int) -> list[RequestRecord]:
-        """Return a record for every image, or a single one if no image was read."""
+    def to_records(self, status: int, region: str | None) -> list[RequestRecord]:
+        """Return a record for every image, or a single one if no image was read; `region` is that of the server."""
         elapsed = self.elapsed
         return [
             RequestRecord(
@@ -96,6 +96,7 @@ class RequestContext:
                 cache_hit=outcome.cached,
                 status=status if outcome.status is None else outcome.status,
                 error=None if outcome.result is not None else outcome.error or self.error,
+                region=region,
             )
             for outcome in self.outcomes or [ImageOutcome()]
         ]

@@ -75,5 +75,7 @@ class RequestRecord:
     """HTTP status of the response."""
     error: str | None = None
     """The message of the error response."""
+    region: str | None = None
+    """The server's region; None if it has no name."""
     id: str = field(default_factory=new_id)
     """Unique; a record that is written twice is stored once."""

@@ -251,7 +251,7 @@ class Service:
         self.release_upload(context)
         if not context.is_classification:
             return
-        components, records = self.components, context.to_records(status)
+        components, records = self.components, context.to_records(status, self.settings.request_log.region)
         for record in records:
             components.telemetry.emit(RequestCompleted(record, context.tier))
             if components.request_log is not None:

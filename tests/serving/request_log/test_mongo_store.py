@@ -35,6 +35,7 @@ async def test_documents_have_the_documented_fields_and_indexes(mongo_server: An
         "cache_hit": False,
         "status": 200,
         "error": None,
+        "region": None,
     }
     assert COLLECTION == "request_logs"
     indexes = [(list(index["key"]), index.get("expireAfterSeconds")) async for index in await collection.list_indexes()]

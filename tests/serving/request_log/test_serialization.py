@@ -41,6 +41,7 @@ _RECORDS = st.builds(
     cache_hit=st.booleans(),
     status=st.integers(200, 599),
     error=st.none() | _TEXT.filter(bool),
+    region=st.none() | st.just("eu-west"),
 )
 
 
@@ -57,6 +58,12 @@ def test_truncated_line_is_not_a_record(record: Any):
     for end in range(len(line)):
         with pytest.raises((KeyError, TypeError, ValueError)):
             from_json_line(line[:end])
+
+
+def test_document_without_a_region_can_be_read(record: Any):
+    stored = to_document(record())
+    del stored["region"]
+    assert from_document(stored) == record(id=stored["_id"])
 
 
 def test_ids_are_unique_and_ordered_by_time():

@@ -1,5 +1,6 @@
 """The SQLite store: invalid, locked and old files."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,21 @@ async def test_file_uses_write_ahead_logging(path: Path):
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     await store.close()
+
+
+async def test_file_without_the_region_column_is_extended(path: Path, record: Any):
+    old = SqliteStore(path)
+    await old.open()
+    await old.write([record(0)])
+    await old.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE request_logs DROP COLUMN region")
+    stores = [SqliteStore(path) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))  # as the workers of a server do
+    await stores[0].write([record(1, region="eu")])
+    assert [item.region async for item in stores[1].read(RecordQuery())] == ["eu", None]
+    for store in stores:
+        await store.close()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ async def read(store: RecordStore, **wanted: Any) -> list[RequestRecord]:
 
 
 async def test_record_survives_a_round_trip(store: RecordStore, record: Any):
-    full = record(1, unknown=True, cache_hit=True)
+    full = record(1, unknown=True, cache_hit=True, region="eu-west")
     bare = record(0, image=None, result=None, confidence=None, unknown=None, status=400, client_id="anonymous")
     assert await store.write([full, bare]) == 0
     assert await read(store) == [full, bare]

@@ -27,6 +27,9 @@ class RequestLogSettings(Settings):
     url: SecretStr | None = None
     """Database that every request is recorded in: an SQLite file or mongodb://HOST/DATABASE; none: requests are
     not recorded. Unset: the file requests.sqlite in the folder `ASSAY_STATE`, usually ~/.local/state/assay."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")] | None = None
+    """Name of the region of this server, recorded with every request; lower-case letters, digits and hyphens. Unset:
+    none is recorded."""
     keep_days: Annotated[float, Field(gt=0)] | None = None
     """Days after which records are deleted; unset: never."""
     spool_dir: Path | None = None

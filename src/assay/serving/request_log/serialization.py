@@ -47,6 +47,7 @@ def to_document(record: RequestRecord) -> Document:
         "cache_hit": record.cache_hit,
         "status": record.status,
         "error": record.error and _valid_text(record.error),
+        "region": record.region,
     }
 
 
@@ -68,6 +69,7 @@ def from_document(stored: Mapping[str, Any]) -> RequestRecord:
         cache_hit=stored["cache_hit"],
         status=stored["status"],
         error=stored["error"],
+        region=stored.get("region"),  # absent from documents of version 0.2.0
     )
 
 
@@ -108,6 +110,7 @@ COLUMNS: Final = (
     "cache_hit",
     "status",
     "error",
+    "region",
 )
 """`timestamp` is in milliseconds since 1970, UTC."""
 

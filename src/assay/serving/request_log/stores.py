@@ -75,7 +75,7 @@ _SCHEMA_SQL: Final = """
         size INTEGER, format TEXT, width INTEGER, height INTEGER,
         result TEXT, confidence REAL, unknown INTEGER, processing_time REAL NOT NULL,
         model TEXT NOT NULL, model_version TEXT NOT NULL, cache_hit INTEGER NOT NULL, status INTEGER NOT NULL,
-        error TEXT
+        error TEXT, region TEXT
     );
     CREATE INDEX IF NOT EXISTS request_logs_by_client ON request_logs (client_id, timestamp);
     CREATE INDEX IF NOT EXISTS request_logs_by_time ON request_logs (timestamp);
@@ -84,12 +84,12 @@ _SCHEMA_SQL: Final = """
 _INSERT_SQL: Final = """
     INSERT INTO request_logs (
         id, request_id, timestamp, client_id, size, format, width, height, result, confidence, unknown,
-        processing_time, model, model_version, cache_hit, status, error
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+        processing_time, model, model_version, cache_hit, status, error, region
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 _SELECT_SQL: Final = """
     SELECT id, request_id, timestamp, client_id, size, format, width, height, result, confidence, unknown,
-        processing_time, model, model_version, cache_hit, status, error
+        processing_time, model, model_version, cache_hit, status, error, region
     FROM request_logs WHERE TRUE
 """
 _CONDITIONS_SQL: Final = {
@@ -183,6 +183,7 @@ class SqliteStore:
         while True:
             try:
                 self._db.executescript(_SCHEMA_SQL)
+                self._add_region(self._db)
             except sqlite3.OperationalError as error:
                 # SQLite itself does not wait while another worker turns the same new file to WAL.
                 if error.sqlite_errorcode & _PRIMARY_CODE_MASK != sqlite3.SQLITE_BUSY or time.monotonic() > end:
@@ -190,6 +191,13 @@ class SqliteStore:
                 time.sleep(_RETRY_DELAY)
             else:
                 return
+
+    def _add_region(self, db: sqlite3.Connection) -> None:
+        """Add the column that files of version 0.2.0 lack."""
+        with db:
+            db.execute("BEGIN IMMEDIATE")  # another worker may be adding it
+            if "region" not in {row[1] for row in db.execute("PRAGMA table_info(request_logs)")}:
+                db.execute("ALTER TABLE request_logs ADD COLUMN region TEXT")
 
     def _write(self, records: Sequence[RequestRecord]) -> None:
         if self._db is None:
