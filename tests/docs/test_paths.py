@@ -12,8 +12,8 @@ _PATH = re.compile(rf"(?<![\w./-])(?:{_FOLDERS})/[\w./-]*\w|\b(?:Makefile|pyproj
 _MODULE = re.compile(r"`(?P<path>(?:[a-z_]+/)+[a-z_]+\.(?:py|yaml|js|j2))`")
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)")
 
-_MADE_BY_USERS = {ROOT / "deploy" / name for name in ("models", "keys", "certs", "metrics.key", "grafana-password")}
-"""Files that the pages ask the reader to create."""
+_MADE_BY_USERS = {ROOT / f"deploy{name}" for name in (ROOT / "deploy/.gitignore").read_text(encoding="utf-8").split()}
+"""Files that the reader creates, by hand or by a script."""
 
 
 def _named(page: Path) -> list[Path]:
