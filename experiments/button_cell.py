@@ -21,6 +21,7 @@ PROBE = ("data.positive_class=null",)
 METHODS = {
     "linear probe, grouped": ("defect-lite", PROBE),
     "linear probe, centre crop, grouped": ("defect-lite", (*PROBE, "preprocess.resize_mode=crop")),
+    "default without fine-tuning, grouped": ("default", ("train.auto.fine_tune=false", "train.auto.backbones=[]")),
     "linear probe, photo by photo": ("defect-lite", (*PROBE, "data.split.method=random")),
 }
 """Recipe and overrides of every method."""

@@ -27,6 +27,7 @@ METHODS = {
         "defect-lite",
         (*PROBE, "preprocess.resize_mode=letterbox", "preprocess.size=320"),
     ),
+    "default without fine-tuning, grouped": ("default", ("train.auto.fine_tune=false", "train.auto.backbones=[]")),
 }
 """Recipe and overrides of every method."""
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "near-duplicates.png"
