@@ -188,7 +188,7 @@ class Service:
             log = (self._folder / "log").open("ab")
             self.process = subprocess.Popen(self._command, cwd=self._folder, stdout=log, stderr=log)
             log.close()
-        for _ in range(1000):
+        for _ in range(3000):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
@@ -232,6 +232,16 @@ def mongo_server(_mongo: Service) -> Service:
     """A server that speaks MongoDB's protocol and keeps its data over a restart, running."""
     _mongo.start()
     return _mongo
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A server that speaks the protocol of Amazon S3."""
+    path = find_program("moto_server")
+    service = Service("http", lambda port: [path, "-H", "127.0.0.1", "-p", str(port)], tmp_path_factory.mktemp("s3"))
+    service.start()
+    yield service
+    service.kill()
 
 
 @pytest.fixture(scope="session")

@@ -68,8 +68,9 @@ LINES = _lines()
 
 
 def _run(words: tuple[str, ...]) -> bool:
-    # A learning curve takes half a minute; tests/cli/test_check.py runs it.
-    return (words[0] not in ONLY_PARSED or "--show" in words) and "--learning-curve" not in words
+    # A learning curve takes half a minute, and Ray as long; tests/cli/test_check.py and tests/scale run them.
+    slow = {"--learning-curve", "--cluster"} & set(words)
+    return (words[0] not in ONLY_PARSED or "--show" in words) and not slow
 
 
 def _parse(words: tuple[str, ...]) -> None:

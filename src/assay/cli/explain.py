@@ -30,7 +30,7 @@ def explain(
     Example: assay explain model.assay photos/ --out why/ --class defective
     """
     from assay.cli.console import progress_bars
-    from assay.cli.image_arguments import expand_image_paths
+    from assay.image.input_paths import expand_image_paths
     from assay.inference import Classifier
     from assay.inference.explanation_files import write_explanations
 

@@ -43,8 +43,8 @@ def export(
     Example: assay export model.assay --to exported --check photos/
     """
     from assay.cli.console import print_json, progress_bars
-    from assay.cli.image_arguments import expand_image_paths
     from assay.export import export_model
+    from assay.image.input_paths import expand_image_paths
 
     if bool(check) == no_check:
         raise UsageError(

@@ -1,6 +1,8 @@
 """`assay predict`: classify images."""
 
 import sys
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,15 +15,42 @@ from assay.core.errors import AssayError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from assay.image.ignore_rules import SkippedFiles
     from assay.inference import Classifier, Failure, Prediction
+    from assay.inference.batch_predict import BatchSummary
+    from assay.scale.batch_predict import PredictJob
+
+
+class Cluster(StrEnum):
+    """Where a prediction in partitions runs."""
+
+    local = "local"
+    ray = "ray"
 
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
-    inputs: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'photos/*.jpg'.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Photos, folders, or globs such as 'photos/*.jpg'; with --cluster also Parquet files and URLs."
+        ),
+    ],
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo (JSON lines).")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the predictions to a .csv, .jsonl or .parquet file.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the predictions to a .csv, .jsonl or .parquet file; with --cluster, to a folder or URL."
+        ),
+    ] = None,
+    cluster: Annotated[
+        Cluster | None,
+        typer.Option(
+            help="For very many photos: write Parquet files of 256 rows. local: in this process; ray: on the Ray "
+            "cluster of RAY_ADDRESS, or one started on this machine."
+        ),
+    ] = None,
     abstain: Annotated[
         bool,
         typer.Option(help="Mark predictions as unknown if confidence is low or the photo is unlike the training data."),
@@ -32,37 +61,48 @@ def predict(
 ) -> None:
     """Classify photos. Files in folders that are not images are skipped.
 
-    With --out, results are saved as they are computed; to resume an interrupted run, repeat the command.
+    With --out, results are saved as they are computed; to resume an interrupted run, repeat the command. With
+    --cluster, photos can also be in Parquet files and in object stores (s3://, gs://).
     Photos that cannot be read are listed, and the exit code is 1 if there are any.
 
     Example: assay predict model.assay photos/ --out predictions.csv
     """
-    from assay.cli.image_arguments import expand_image_paths
     from assay.image.ignore_rules import SkippedFiles
+    from assay.image.input_paths import expand_image_paths
     from assay.inference import Classifier
 
-    if out is not None:
-        _check_output(out, json=json)
     skipped = SkippedFiles()
-    paths = expand_image_paths(inputs, exclude=_output_files(out), skipped=skipped)
-    classifier = Classifier.load(
-        model,
-        engine=engine,
-        precision=precision.value,
-        # With --out many photos are expected.
-        mode="latency" if out is None else "throughput",
-        threads=threads,
-        abstain=abstain,
-        measure=out is not None,
-    )
-    print_engine(classifier)
-    total = sum(1 for _ in expand_image_paths(inputs, exclude=_output_files(out))) if is_terminal(sys.stderr) else 0
-    if out is not None:
-        unreadable = _write_table(
-            classifier, paths, out, total, {"abstain": abstain, "precision": classifier.precision}
-        )
+    if cluster is not None:
+        if out is None or json:
+            raise UsageError("--cluster writes a folder of Parquet files: give --out FOLDER, without --json")
+        from assay.scale.batch_predict import PredictJob
+
+        job = PredictJob(model, out, engine, precision.value, threads, abstain)
+        unreadable = _write_partitions(job, inputs, cluster, skipped)
     else:
-        unreadable = _print_predictions(_predictions(classifier, paths, total), json=json)
+        table = None if out is None else Path(out)
+        if table is not None:
+            _check_output(table, json=json)
+        paths = expand_image_paths(inputs, exclude=_output_files(table), skipped=skipped)
+        classifier = Classifier.load(
+            model,
+            engine=engine,
+            precision=precision.value,
+            # With --out many photos are expected.
+            mode="latency" if table is None else "throughput",
+            threads=threads,
+            abstain=abstain,
+            measure=table is not None,
+        )
+        print_engine(classifier)
+        total = 0
+        if is_terminal(sys.stderr):
+            total = sum(1 for _ in expand_image_paths(inputs, exclude=_output_files(table)))
+        if table is not None:
+            conditions = {"abstain": abstain, "precision": classifier.precision}
+            unreadable = _write_table(classifier, paths, table, total, conditions)
+        else:
+            unreadable = _print_predictions(_predictions(classifier, paths, total), json=json)
     if skipped.counts:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.counts.items()))
         echo(f"skipped: {counts}", err=True)
@@ -101,6 +141,38 @@ def _write_table(
     except OSError as error:
         reason = error.strerror or error
         raise AssayError(f"cannot write {out} ({reason}): fix this and repeat the command to resume") from None
+    return _print_summary(summary, str(out))
+
+
+def _write_partitions(job: "PredictJob", inputs: list[str], cluster: Cluster, skipped: "SkippedFiles") -> int:
+    """Write a folder of Parquet files; return the number of unreadable photos."""
+    from contextlib import ExitStack
+
+    from assay.cli.console import progress_bars
+    from assay.scale.batch_predict import predict_locally, predict_partitions
+
+    classifier = job.load(measure=True)
+    # Every process uses the engine and the precision that were selected here.
+    job = replace(job, engine=classifier.engine.name, precision=classifier.precision)
+    print_engine(classifier)
+    try:
+        with ExitStack() as stack:
+            run = predict_locally(job, classifier)
+            if cluster is Cluster.ray:
+                from assay.scale.cluster import ray_cluster
+                from assay.scale.ray_predict import predict_on_ray
+
+                run = predict_on_ray(job, classifier.preprocess, stack.enter_context(ray_cluster()))
+            progress = stack.enter_context(progress_bars("photos"))
+            summary = predict_partitions(job, classifier, inputs, run, skipped=skipped, progress=progress)
+    except KeyboardInterrupt:
+        echo(f"assay: results so far are in {job.out}: repeat the command to resume", err=True)
+        raise typer.Exit(130) from None
+    return _print_summary(summary, job.out)
+
+
+def _print_summary(summary: "BatchSummary", out: str) -> int:
+    """Print counts and the first errors; return the number of unreadable photos."""
     earlier = f" ({summary.resumed} results from the interrupted run)" if summary.resumed else ""
     echo(f"{summary.count} photos classified, {summary.unreadable} unreadable: {out}{earlier}")
     for example in summary.examples:

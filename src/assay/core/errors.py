@@ -32,6 +32,8 @@ _EXTRAS = {
     "python_multipart": "serve",
     "starlette": "serve",
     "uvicorn": "serve",
+    "fsspec": "scale",
+    "ray": "scale",
 }
 """Extras of the package by the top-level module that they install."""
 

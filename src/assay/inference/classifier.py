@@ -168,8 +168,12 @@ class Classifier:
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}: give 1 or more")
-        for batch in prefetch(photos, self.preprocess, batch_size):
-            yield from self._predict_batch(batch)
+
+        def prepare(photo: ImageInput, index: int) -> PreparedImage:
+            return input_path(photo), read_input(photo, self.preprocess, index)
+
+        for batch in prefetch(photos, prepare, batch_size):
+            yield from self.predict_prepared(batch)
 
     def predict_pixels(self, pixels: np.ndarray, sources: Sequence[str | None] | None = None) -> list[Prediction]:
         """Classify preprocessed images, uint8 [N, S, S, 3]; `sources` are the values of `Prediction.source`."""
@@ -257,7 +261,11 @@ class Classifier:
         """Return the calibrated probabilities for `outputs`, float64 [N, C] in class order."""
         return softmax(outputs.logits, self.info.temperature)
 
-    def _predict_batch(self, batch: list[PreparedImage]) -> Iterator[Prediction | Failure]:
+    def predict_prepared(self, batch: Sequence[PreparedImage]) -> Iterator[Prediction | Failure]:
+        """Classify a batch of preprocessed images; yield a prediction or failure for each, in order.
+
+        The last digits of a prediction can depend on the other images of its batch.
+        """
         readable = [(source, pixels) for source, pixels in batch if not isinstance(pixels, Failure)]
         predictions: Iterator[Prediction] = iter(())
         if readable:

@@ -136,26 +136,40 @@ def _checked_array(pixels: object) -> np.ndarray:
 PreparedImage = tuple[str | None, np.ndarray | Failure]
 """Path of an image, if it has one, and its pixels, uint8 [S, S, 3], or the failure to read it."""
 
+_Photo = TypeVar("_Photo")
 
-def prefetch(photos: Iterable[ImageInput], preprocess: Preprocess, batch_size: int) -> Iterator[list[PreparedImage]]:
+
+def prefetch(
+    photos: Iterable[_Photo],
+    prepare: Callable[[_Photo, int], PreparedImage],
+    batch_size: int,
+    *,
+    threads: int | None = None,
+) -> Iterator[list[PreparedImage]]:
     """Read and preprocess images in threads, and yield them in batches in order.
 
     At most two batches are prefetched, so memory is constant. Threads suffice, since decoding releases the GIL.
     `photos` is consumed in the caller's thread.
+
+    Args:
+        photos: images in any form that `prepare` accepts.
+        prepare: reads and preprocesses an image, given with its index, in one of the threads.
+        batch_size: images per batch.
+        threads: None: one per available CPU.
     """
     numbered = enumerate(photos)
-    pending: deque[tuple[str | None, Future[np.ndarray | Failure]]] = deque()
-    pool = ThreadPoolExecutor(cpu_count(), thread_name_prefix="assay-read")
+    pending: deque[Future[PreparedImage]] = deque()
+    pool = ThreadPoolExecutor(threads or cpu_count(), thread_name_prefix="assay-read")
 
     def submit(count: int) -> None:
         for index, photo in islice(numbered, count):
-            pending.append((input_path(photo), pool.submit(read_input, photo, preprocess, index)))
+            pending.append(pool.submit(prepare, photo, index))
 
     try:
         submit(2 * batch_size)
         while pending:
             batch = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
             submit(len(batch))
-            yield [(source, future.result()) for source, future in batch]
+            yield [future.result() for future in batch]
     finally:
         pool.shutdown(cancel_futures=True)

@@ -84,18 +84,34 @@ def _write_csv(path: Path, rows: Iterable[PredictionRow], names: Names, classes:
 
 
 def _write_parquet(path: Path, rows: Iterable[PredictionRow], names: Names, classes: Names) -> None:
-    import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
+
+    with parquet.ParquetWriter(path, _schema(names, classes)) as writer:
+        for group in _groups(rows):
+            writer.write_table(_arrow_table(group, names, classes))
+
+
+def arrow_table(rows: Sequence[PredictionRow], classes: Sequence[str], *, abstention: bool) -> Any:
+    """Return rows as a `pyarrow.Table` with the columns of the Parquet files that `write_predictions` writes."""
+    return _arrow_table(rows, (*_PREDICTION_COLUMNS, *(_ABSTENTION_COLUMNS if abstention else ())), classes)
+
+
+def _arrow_table(rows: Sequence[PredictionRow], names: Names, classes: Names) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    schema = _schema(names, classes)
+    columns = zip(*(_cells(row, names, classes) for row in rows), strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _schema(names: Names, classes: Names) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
 
     kinds = dict.fromkeys(_columns(names, classes), pa.float64())
     kinds |= dict.fromkeys({"path", "label", "reason", "error"} & kinds.keys(), pa.string())
     kinds |= dict.fromkeys({"unknown"} & kinds.keys(), pa.bool_())
-    schema = pa.schema(list(kinds.items()))
-    with parquet.ParquetWriter(path, schema) as writer:
-        for group in _groups(rows):
-            columns = zip(*(_cells(row, names, classes) for row in group), strict=True)
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    return pa.schema(list(kinds.items()))
 
 
 _WRITERS: Final[dict[str, Callable[[Path, Iterable[PredictionRow], Names, Names], None]]] = {

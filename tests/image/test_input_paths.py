@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.cli.image_arguments import expand_image_paths
 from assay.core.errors import UsageError
 from assay.image.ignore_rules import SkippedFiles
+from assay.image.input_paths import expand_image_paths
 
 
 @pytest.fixture

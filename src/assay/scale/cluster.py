@@ -1,0 +1,74 @@
+"""Connect to a Ray cluster, or start one on this machine that only this machine can reach."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from assay.core.cpu import cpu_count
+from assay.core.errors import AssayError
+
+_ADDRESS = "RAY_ADDRESS"
+_LOCAL_ONLY = {
+    # Without "clusters", Ray uses 127.0.0.1 as the address of the node, and every process listens only there.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+_SETTINGS = {
+    # Ray would run its workers at a lower priority than all other programs of the machine.
+    "RAY_worker_niceness": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@contextmanager
+def ray_cluster(*, cpus: int | None = None, memory: int | None = None) -> Iterator[Any]:
+    """Yield the module `ray`, connected to a cluster.
+
+    The cluster is that of `RAY_ADDRESS`; without it, one is started on this machine and stopped when the block ends.
+    It listens on loopback addresses only and has no dashboard. An existing connection of this process is used as it is.
+
+    Args:
+        cpus: processors of a cluster that is started; None: all available, at least two.
+        memory: bytes of its object store; None: Ray's default, a share of the memory.
+
+    Raises:
+        AssayError: the cluster cannot be reached or started.
+    """
+    os.environ.update(_SETTINGS)
+    address = os.environ.get(_ADDRESS)
+    if not address:
+        os.environ.update(_LOCAL_ONLY)
+    import ray  # noqa: PLC0415 - reads the environment on import
+
+    if ray.is_initialized():
+        yield ray
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        options |= {"num_cpus": cpus or max(2, cpu_count()), "object_store_memory": memory, "include_dashboard": False}
+    try:
+        ray.init(**options)
+    except Exception as error:  # noqa: BLE001 - Ray raises plain exceptions
+        where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
+        raise AssayError(f"{where} ({_first_line(error)}): check {_ADDRESS} and the memory of this machine") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def task_error(error: Exception) -> AssayError:
+    """Return the error of a task as a sentence: that of the `AssayError` that it raised, or Ray's first line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AssayError):
+            return AssayError(str(getattr(cause, "cause", cause)))
+        cause = cause.__cause__ or getattr(cause, "cause", None)
+    return AssayError(f"a task of the Ray cluster failed ({_first_line(error)}): repeat the command to resume")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0].rstrip(".")[:300]

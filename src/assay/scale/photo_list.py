@@ -1,0 +1,178 @@
+"""The photos of a distributed prediction: listed once into files of the output folder, in partitions of fixed size."""
+
+import io
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from assay.core.errors import AssayError, UsageError
+from assay.core.image_table_columns import cell_text, recognize_columns
+from assay.image.ignore_rules import SkippedFiles
+from assay.image.image_files import IMAGE_SUFFIXES
+from assay.image.input_paths import expand_image_paths
+from assay.inference.classifier import BATCH_SIZE
+from assay.inference.prediction_tables import unicode_path
+from assay.scale import storage
+
+PARTITION_PHOTOS: Final = 16 * BATCH_SIZE
+"""Photos per partition: whole batches, so that batches are the same as without partitions."""
+_PARTITIONS_PER_FILE: Final = 64
+_PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
+_FOLDER: Final = "_photos"
+"""Readers of Parquet folders skip names that begin with an underscore."""
+_SCHEMA: Final = pa.schema([("source", pa.string()), ("file", pa.binary()), ("row", pa.int64())])
+
+
+class PhotoRef(NamedTuple):
+    """Where a photo is."""
+
+    source: str
+    """Its name in the results."""
+    file: str
+    """Path or URL of the photo, or of the Parquet file that contains it."""
+    row: int | None = None
+    """Row in the Parquet file; None: `file` is the photo."""
+
+
+def list_photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[Path] = ()) -> Iterator[PhotoRef]:
+    """Yield the photos that arguments name, in a reproducible order.
+
+    Local files, folders and globs are listed as by `expand_image_paths`. Below a URL, files with the suffix of an image
+    are photos. A Parquet file contains photos (bytes, or Hugging Face's `{bytes, path}`) or their paths; of a folder
+    without photos, the Parquet files are read.
+
+    Args:
+        inputs: paths, globs and URLs.
+        skipped: collects what is skipped in local folders.
+        exclude: local files and folders to leave out.
+
+    Raises:
+        UsageError: an input matches nothing or contains no photos.
+        AssayError: a folder, a store or a Parquet file cannot be read.
+    """
+    local = [found for name in inputs if not storage.is_url(name) for found in _replace_parquet_folder(name)]
+    for path in expand_image_paths(local, exclude, skipped) if local else ():
+        name = str(path)
+        yield from _parquet_photos(name) if _is_parquet(name) else [PhotoRef(unicode_path(name), name)]
+    for url in inputs:
+        if storage.is_url(url):
+            yield from _photos_below(url)
+
+
+def write_photo_list(folder: str, photos: Iterable[PhotoRef]) -> int:
+    """Write photos to files in an output folder, a row group per partition; return the number of photos."""
+    stream, total = iter(photos), 0
+    for number in range(1 << 62):
+        group = list(islice(stream, _PARTITIONS_PER_FILE * PARTITION_PHOTOS))
+        if not group:
+            break
+        columns = (
+            [photo.source for photo in group],
+            [os.fsencode(photo.file) for photo in group],
+            [photo.row for photo in group],
+        )
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
+        target = io.BytesIO()
+        parquet.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), target, row_group_size=PARTITION_PHOTOS)
+        storage.write(_list_file(folder, number), target.getvalue())
+        total += len(group)
+    return total
+
+
+def read_photo_list(folder: str, partition: int) -> list[PhotoRef]:
+    """Return the photos of a partition (counted from 0)."""
+    number, group = divmod(partition, _PARTITIONS_PER_FILE)
+    with storage.open_binary(_list_file(folder, number)) as stream:
+        table = parquet.ParquetFile(stream).read_row_group(group)
+    return [PhotoRef(row["source"], os.fsdecode(row["file"]), row["row"]) for row in table.to_pylist()]
+
+
+def partition_count(photos: int) -> int:
+    """Return the number of partitions of a number of photos."""
+    return -(-photos // PARTITION_PHOTOS)
+
+
+def image_column(schema: Any) -> str | None:
+    """Return the column of a Parquet file that contains images, by its type; None if it only contains paths."""
+    for column in schema:
+        kind = column.type
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            return str(column.name)
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return str(column.name)
+    return None
+
+
+def _list_file(folder: str, number: int) -> str:
+    return storage.join(storage.join(folder, _FOLDER), f"{number:05}.parquet")
+
+
+def _is_parquet(name: str) -> bool:
+    return posixpath.splitext(name)[1].casefold() in _PARQUET_SUFFIXES
+
+
+def _replace_parquet_folder(name: str) -> list[str]:
+    """Return the Parquet files of a local folder that contains no photos, otherwise the name itself."""
+    path = Path(name)
+    if not path.is_dir():
+        return [name]
+    try:
+        expand_image_paths([name])
+    except UsageError:
+        return sorted(str(file) for file in path.rglob("*") if _is_parquet(file.name)) or [name]
+    return [name]
+
+
+def _photos_below(url: str) -> Iterator[PhotoRef]:
+    files = [url] if storage.is_file(url) else storage.walk(url)
+    found, tables = False, []
+    for file in files:
+        if _is_parquet(file):
+            tables.append(file)
+        elif file == url or posixpath.splitext(file)[1].casefold() in IMAGE_SUFFIXES:
+            found = True
+            yield PhotoRef(file, file)
+    for file in () if found else tables:
+        yield from _parquet_photos(file)
+    if not found and not tables:
+        raise UsageError(f"{url} contains no photos: give another folder, or files")
+
+
+def _parquet_photos(file: str) -> Iterator[PhotoRef]:
+    with storage.open_binary(file) as stream:
+        try:
+            table = parquet.ParquetFile(stream)
+            known = {meant: name for name, meant in recognize_columns(Path(file), table.schema_arrow.names).items()}
+            images = image_column(table.schema_arrow)
+            named = [known[meant] for meant in ("path", "id") if known.get(meant, images) != images]
+            if images is None and "path" not in known:
+                columns = ", ".join(table.schema_arrow.names)
+                raise AssayError(f"{file} has no column with photos or their paths; its columns are {columns}")
+            if not named:
+                yield from (
+                    PhotoRef(f"{unicode_path(file)}#{row}", file, row) for row in range(table.metadata.num_rows)
+                )
+                return
+            row = 0
+            for batch in table.iter_batches(columns=named[:1]):
+                for value in batch.column(0).to_pylist():
+                    text = cell_text(value)
+                    yield PhotoRef(text, file, row) if images else _path_in_table(file, text, row)
+                    row += 1
+        except pa.ArrowInvalid as error:
+            raise AssayError(f"{file} is no Parquet file that can be read: {error}") from None
+
+
+def _path_in_table(file: str, text: str, row: int) -> PhotoRef:
+    """Return the photo that a table refers to, by a URL or a path relative to the table's folder."""
+    if not text:
+        raise AssayError(f"{file}, row {row}: the path is empty; fill it in or remove the row")
+    if storage.is_url(text) or Path(text).is_absolute():
+        return PhotoRef(text, text)
+    return PhotoRef(text, storage.join(posixpath.dirname(file) or ".", text))

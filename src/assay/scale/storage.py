@@ -1,0 +1,140 @@
+"""Files on this machine and in object stores: one interface to paths and URLs, by fsspec."""
+
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from assay.core.errors import AssayError, UsageError
+from assay.core.files import atomic_write, open_file
+
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+"""Packages of the most common object stores by URL scheme."""
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is a URL, as `s3://bucket/photos`, and not a path."""
+    return "://" in location
+
+
+def join(folder: str, name: str) -> str:
+    """Return the location of a file in a folder."""
+    return posixpath.join(folder, name) if is_url(folder) else str(Path(folder) / name)
+
+
+def read(location: str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_binary(location) as stream:
+        content: bytes = stream.read()
+    return content
+
+
+@contextmanager
+def open_binary(location: str) -> Iterator[Any]:
+    """Open a file for reading; in an object store, only the parts that are read are fetched.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if not is_url(location):
+        with open_file(Path(location)) as stream:
+            yield stream
+        return
+    files, path = file_system(location)
+    with files.open(path, "rb") as stream:
+        yield stream
+
+
+def write(location: str, content: bytes) -> None:
+    """Write a file as a whole: readers see the old content or the new one.
+
+    Object stores show an object only once it is complete; a file is renamed when it is.
+
+    Raises:
+        AssayError: it cannot be written.
+    """
+    try:
+        if is_url(location):
+            files, path = file_system(location)
+            files.pipe_file(path, content)
+        else:
+            with atomic_write(Path(location)) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        reason = error.strerror or error
+        raise AssayError(f"cannot write {location} ({reason}): fix this and repeat the command to resume") from None
+
+
+def names(folder: str) -> set[str]:
+    """Return the names of the files in a folder; none if it does not exist."""
+    files, path = file_system(folder)
+    try:
+        found = files.ls(path, detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    return {posixpath.basename(name) for name in found}
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Yield the URLs of all files below a URL, folder by folder, sorted by name; names with a leading dot are left out.
+
+    Raises:
+        UsageError: the folder does not exist.
+        AssayError: it cannot be read.
+    """
+    files, path = file_system(folder)
+    try:
+        for parent, folders, found in files.walk(path, detail=False, on_error="raise"):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(found):
+                if name and not name.startswith("."):
+                    yield str(files.unstrip_protocol(posixpath.join(parent, name)))
+    except FileNotFoundError:
+        raise UsageError(f"{folder} does not exist: check the spelling") from None
+    except OSError as error:
+        raise AssayError(f"{folder} cannot be read ({_reason(error)}): check the address and the credentials") from None
+
+
+def is_file(location: str) -> bool:
+    """Whether a URL is that of a file.
+
+    Raises:
+        AssayError: the store cannot be reached.
+    """
+    files, path = file_system(location)
+    try:
+        return bool(files.isfile(path))
+    except OSError as error:
+        raise AssayError(
+            f"{location} cannot be read ({_reason(error)}): check the address and the credentials"
+        ) from None
+
+
+def file_system(location: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a location and the path in it.
+
+    Raises:
+        UsageError: the scheme of the URL is unknown, or the package that reads it is not installed.
+    """
+    try:
+        # Listings must not be cached: other processes write files.
+        options = {"use_listings_cache": False} if is_url(location) else {}
+        files, path = fsspec.core.url_to_fs(location, **options)
+    except ImportError:
+        scheme = location.partition("://")[0]
+        package = _PACKAGES.get(scheme, f"the fsspec implementation of {scheme}://")
+        raise UsageError(f"{location} needs {package}: pip install {package}") from None
+    except ValueError:
+        raise UsageError(f"{location} has an unknown scheme: use s3://, gs:// or another one of fsspec") from None
+    return files, str(path)
+
+
+def _reason(error: OSError) -> str:
+    return str(error.strerror or error).rstrip(".") or type(error).__name__

@@ -1,0 +1,157 @@
+"""Prediction in partitions in this process: the same answers as `assay predict`, resumable, from every source."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from assay.core.errors import AssayError, UsageError
+from assay.inference.batch_predict import batch_predict
+from assay.scale.batch_predict import PredictJob, predict_locally, predict_partitions
+from assay.scale.partitions import PartitionResult
+
+MakeJob = Callable[..., PredictJob]
+PredictLocal = Callable[..., Path]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
+
+
+def _run(job: PredictJob, *inputs: object) -> None:
+    classifier = job.load()
+    predict_partitions(job, classifier, [str(name) for name in inputs], predict_locally(job, classifier))
+
+
+def test_the_rows_are_those_of_one_table(predict_local: PredictLocal, make_job: MakeJob, many_photos: Path, tmp_path):
+    folder = predict_local(str(many_photos))
+    batch_predict(make_job().load(), sorted(many_photos.iterdir()), tmp_path / "one.parquet")
+    one, many = parquet.read_table(tmp_path / "one.parquet"), parquet.read_table(folder)
+    assert many.equals(one)
+    errors = [(Path(row["path"]).name, row["error"]) for row in many.to_pylist() if row["error"]]
+    assert [name for name, _ in errors] == ["300-damaged.png", "empty.jpg"]
+    assert errors[1][1] == "empty file"
+
+
+def test_an_interrupted_run_resumes(predict_local: PredictLocal, make_job: MakeJob, many_photos: Path):
+    expected, job = _files(predict_local(str(many_photos))), make_job()
+    classifier = job.load()
+    calls: list[int] = []
+
+    def interrupted(partitions: Sequence[int]) -> Iterator[PartitionResult]:
+        for result in predict_locally(job, classifier)(partitions):
+            yield result
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_partitions(job, classifier, [str(many_photos)], interrupted)
+    assert list(_files(Path(job.out))) == ["part-000000.parquet"]
+
+    def rest(partitions: Sequence[int]) -> Iterator[PartitionResult]:
+        calls.extend(partitions)
+        return predict_locally(job, classifier)(partitions)
+
+    summary = predict_partitions(job, classifier, [str(many_photos)], rest)
+    assert (summary.count, summary.unreadable, summary.resumed, calls) == (598, 2, 256, [1, 2])
+    assert _files(Path(job.out)) == expected
+
+
+def test_a_run_with_other_settings_or_in_a_used_folder_is_refused(make_job: MakeJob, many_photos: Path, tmp_path: Path):
+    _run(make_job(), many_photos)
+    with pytest.raises(UsageError, match=r"was begun with another setting \(inputs\)"):
+        _run(make_job(), many_photos / "000.png")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "diary.txt").touch()
+    with pytest.raises(UsageError, match=r"is not empty \(it contains diary.txt\)"):
+        _run(make_job("used"), many_photos)
+
+
+def test_a_file_with_missing_rows_is_reported(make_job: MakeJob, many_photos: Path, tmp_path: Path):
+    _run(make_job(), many_photos)
+    part = tmp_path / "out" / "part-000001.parquet"
+    parquet.write_table(parquet.read_table(part).slice(1), part)
+    with pytest.raises(AssayError, match=r"part-000001.parquet has 255 rows: delete it and repeat"):
+        _run(make_job(), many_photos)
+
+
+def test_parquet_files_give_the_answers_of_the_files(
+    predict_local: PredictLocal, many_photos: Path, bucket: str, tmp_path: Path
+):
+    expected = parquet.read_table(predict_local(str(many_photos))).drop_columns(["path"])
+    photos = [path.read_bytes() for path in sorted(many_photos.iterdir())]
+    plain = pa.table({"image": photos, "label": ["?"] * len(photos)})
+    parquet.write_table(plain, tmp_path / "bytes.parquet", row_group_size=100)
+    pictures = pa.array([{"bytes": data, "path": f"{n}.png"} for n, data in enumerate(photos)])
+    parquet.write_table(pa.table({"image": pictures}), tmp_path / "hugging-face.parquet")
+    parquet.write_table(pa.table({"path": sorted(map(str, many_photos.iterdir()))}), tmp_path / "paths.parquet")
+    fsspec.filesystem("s3").put_file(tmp_path / "bytes.parquet", "photos/bytes/bytes.parquet")
+    sources = [tmp_path / "bytes.parquet", tmp_path / "hugging-face.parquet", tmp_path / "paths.parquet"]
+    for number, source in enumerate([*sources, f"{bucket}/bytes"]):
+        table = parquet.read_table(predict_local(str(source), out=f"out-{number}"))
+        assert table.drop_columns(["path"]).equals(expected), source
+
+
+def test_photos_and_predictions_in_an_object_store(
+    predict_local: PredictLocal, make_job: MakeJob, many_photos: Path, bucket: str
+):
+    files = fsspec.filesystem("s3")
+    names = [*sorted(many_photos.iterdir())[:20], many_photos / "300-damaged.png"]
+    for path in names:
+        files.pipe_file(f"photos/some/{path.name}", path.read_bytes())
+    job = make_job(f"{bucket}/answers")
+    _run(job, f"{bucket}/some")
+    with files.open("photos/answers/part-000000.parquet") as stream:
+        table = parquet.read_table(stream)
+    assert table.column("path").to_pylist() == [f"{bucket}/some/{path.name}" for path in names]
+    expected = parquet.read_table(predict_local(*map(str, names)))
+    assert table.drop_columns(["path"]).equals(expected.drop_columns(["path"]))
+    # A photo that has disappeared since it was listed is a row with a reason; a store that has disappeared is not.
+    files.rm("photos/answers/part-000000.parquet")
+    files.rm(f"photos/some/{names[3].name}")
+    _run(job, f"{bucket}/some")
+    with files.open("photos/answers/part-000000.parquet") as stream:
+        assert parquet.read_table(stream).column("error").to_pylist()[3] == "no such file or directory"
+
+
+def test_without_torch_and_ray(colour_bundle: Path, many_photos: Path, tmp_path: Path):
+    code = (
+        "import sys; from assay.cli.main import main; sys.argv[0] = 'assay'\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'lightning', 'ray'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, "predict", colour_bundle, many_photos, "--out", tmp_path / "out"]
+    result = subprocess.run([*command, "--cluster", "local"], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["local", "ray"])
+def test_the_driver_is_killed_at_any_moment(
+    cluster: str, predict_local: PredictLocal, colour_bundle: Path, many_photos: Path, tmp_path: Path
+):
+    paths = sorted(map(str, many_photos.iterdir())) * 10
+    parquet.write_table(pa.table({"path": paths}), tmp_path / "paths.parquet")
+    expected, out = _files(predict_local(str(tmp_path / "paths.parquet"))), tmp_path / "out"
+    assay = Path(sys.executable).with_name("assay")
+    options = ["--engine", "onnxruntime", "--precision", "fp32", "--threads", "1", "--cluster", cluster]
+    command = [assay, "predict", colour_bundle, tmp_path / "paths.parquet", "--out", out, *options]
+    for wanted in (1, 9):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        while process.poll() is None and len(list(out.glob("part-*"))) < wanted:
+            time.sleep(0.01)
+        assert process.poll() is None, process.communicate()[0]
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert len(_files(out)) < len(expected)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "5980 photos classified, 20 unreadable" in result.stdout, result.stderr
+    assert _files(out) == expected
