@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from assay.cli.main import main
+from assay.core.label_tables import read_label_table, write_label_table
 from assay.data import load_dataset, read_manifest
 from assay.recipe import Recipe, dump_recipe
-from assay.serving.web.label_tables import read_label_table, write_label_table
 
 CLASSES = ("=HYPERLINK('x')", "[red]\x1b[31m[link=x]", "a\u202eb\nforged|<b>$\\frac{\x9b", "'=1")
 FILES = (

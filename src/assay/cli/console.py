@@ -17,6 +17,7 @@ from typing import TextIO
 import typer
 
 from assay.cli.status_line import active_line
+from assay.core.event_log import environment_event_log
 from assay.core.printable_text import printable, printable_json, printable_lines
 from assay.core.progress import Progress, no_progress
 
@@ -135,6 +136,8 @@ def print_json(value: object) -> None:
 
 def print_error(sentence: str) -> None:
     """Print an error message to standard error, in red on a terminal."""
+    if (log := environment_event_log()) is not None:
+        log.write("error", message=sentence)
     echo(f"assay: {sentence}", err=True, colour="red")
 
 
@@ -196,9 +199,14 @@ def _substitute(letter: str) -> str:
 def progress_bars(unit: str | None = None) -> Iterator[Progress]:
     """Yield a progress function that draws one bar per kind of work; a no-op without a terminal.
 
+    With `ASSAY_EVENTS` it writes events instead.
+
     Args:
         unit: unit of the items, e.g. "photos", to also show the rate; None: no rate.
     """
+    if (log := environment_event_log()) is not None:
+        yield log.progress
+        return
     if not is_terminal(sys.stderr):
         yield no_progress
         return

@@ -27,14 +27,16 @@ from assay.cli.predict import predict
 from assay.cli.recipes import recipes
 from assay.cli.serve import serve
 from assay.cli.server_admin import keys, request_log
+from assay.cli.studio import studio
 from assay.cli.train import train
 from assay.cli.watch import watch
 from assay.core.errors import AssayError, missing_extra_message
+from assay.core.event_log import environment_event_log
 from assay.core.files import cache_folder
 from assay.core.printable_text import printable_lines
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Start here": (demo,),
+    "Start here": (studio, demo),
     "Data": (collect, check, augment, fetch),
     "Train": (train, crossval, variants, tune, compare, evaluate),
     "Use": (predict, explain, watch, serve, request_log, info, export, bench),
@@ -103,9 +105,27 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Errors are printed as one sentence; Ctrl-C exits with 130.
 
+    With `ASSAY_EVENTS=FILE` progress, errors and the exit code are also appended to that file as JSON lines.
+
     Args:
         arguments: command-line arguments; None: those of the process.
     """
+    log = environment_event_log()
+    if log is None:
+        _run(arguments)
+        return
+    code: object = 1
+    try:
+        _run(arguments)
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+        raise
+    finally:
+        log.write("exit", code=code)
+
+
+def _run(arguments: list[str] | None) -> None:
     prepare_streams()
     try:
         # Matplotlib and torch share the cache folder of Assay unless the user chose another.

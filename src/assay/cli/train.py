@@ -11,6 +11,7 @@ from assay.cli.console import echo, echo_text
 from assay.cli.options import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
+    from assay.core.event_log import EventLog
     from assay.core.progress import Progress
     from assay.pipeline import TrainCallbacks, TrainResult
     from assay.pipeline.auto import FineTuningPlan
@@ -204,7 +205,10 @@ def training_callbacks(
     recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False
 ) -> "TrainCallbacks":
     """Return callbacks that print the data summary and epochs; only progress bars if `quiet`."""
+    from dataclasses import replace
+
     from assay.cli.training_output import EpochPrinter, describe_data, print_candidate, print_head_fit, print_plan
+    from assay.core.event_log import environment_event_log
     from assay.pipeline import TrainCallbacks
 
     clock = None
@@ -212,6 +216,8 @@ def training_callbacks(
         from assay.training.callbacks import Profile
 
         clock = Profile()
+    if (log := environment_event_log()) is not None:
+        return replace(_event_callbacks(log, progress, recipe), profile=clock)
     if quiet:
         return TrainCallbacks(progress, profile=clock)
     printer, trained, networks = EpochPrinter(), [recipe], [""]
@@ -229,6 +235,28 @@ def training_callbacks(
         on_network=networks.append,
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,
+    )
+
+
+def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") -> "TrainCallbacks":
+    """Return callbacks that write events: settings, data, candidate, plan and epoch."""
+    from dataclasses import asdict
+
+    from assay.data import SPLITS
+    from assay.pipeline import TrainCallbacks
+
+    log.write("settings", strategy=recipe.train.strategy, minutes=recipe.train.auto.minutes, epochs=recipe.train.epochs)
+    return TrainCallbacks(
+        progress,
+        on_data=lambda dataset: log.write(
+            "data",
+            classes=list(dataset.classes),
+            splits={split: len(dataset.part(split)) for split in SPLITS},
+            warnings=list(dataset.warnings),
+        ),
+        on_epoch=lambda row: log.write("epoch", **asdict(row)),
+        on_candidate=lambda candidate: log.write("candidate", **candidate.to_dict()),
+        on_plan=lambda plan: log.write("plan", seconds=plan.seconds, epochs=plan.recipe.train.epochs),
     )
 
 

@@ -119,7 +119,10 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
     write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, with unsafe characters escaped; `ValueError` for a number that is not finite."""
+def write_json(path: Path, value: Any, mode: int | None = None) -> None:
+    """Write indented JSON, with unsafe characters escaped; `ValueError` for a number that is not finite.
+
+    `mode`: permissions, as for `atomic_write`.
+    """
     text = printable_json(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
-    write_text(path, text + "\n")
+    write_text(path, text + "\n", mode)

@@ -83,6 +83,12 @@ def report_to_dict(data: ReportData, context: ReportContext) -> dict[str, Any]:
         "metrics": metrics.to_dict(),
         "intervals": data.intervals.to_dict(),
         "confusion": data.confusion.to_dict(),
+        "photos": {
+            "ids": list(predictions.ids),
+            "actual": predictions.actual.tolist(),
+            "predicted": predictions.predicted.tolist(),
+            "confidence": [round(value, 6) for value in predictions.confidence.tolist()],
+        },
         "calibration": {
             "temperature": context.temperature,
             "after": data.calibration.to_dict(),
@@ -105,7 +111,9 @@ def report_to_dict(data: ReportData, context: ReportContext) -> dict[str, Any]:
         "history": [epoch._asdict() for epoch in context.history],
         "best_epoch": context.best_epoch or None,
         "candidates": [list(row) for row in context.candidates],
-        "learning_curve": None if context.learning_curve is None else context.learning_curve.to_dict(),
+        "learning_curve": None
+        if context.learning_curve is None
+        else context.learning_curve.to_dict() | {"sentence": context.learning_curve.sentence},
         "findings": None if context.findings is None else [finding._asdict() for finding in context.findings],
         "splits": {
             "description": context.split_description,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assay.core.errors import UsageError
+from assay.core.label_tables import read_label_table
 from assay.serving.request_log.uncertain_samples import read_uncertain_samples
-from assay.serving.web.label_tables import read_label_table
 
 _SUSPECT_KIND = "label_suspect"
 

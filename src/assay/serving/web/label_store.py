@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from assay.core.files import atomic_write
+from assay.core.label_tables import Row, read_label_table, write_label_table
 from assay.core.locks import file_lock
 from assay.serving.web.label_candidates import LabelCandidate
-from assay.serving.web.label_tables import Row, read_label_table, write_label_table
 
 LABELS_FILE, MERGED_FILE, PHOTOS_FOLDER = "labels.csv", "relabelled.csv", "photos"
 _LABEL_COLUMNS = ("path", "label")

@@ -1,0 +1,41 @@
+"""`assay studio`: from photos to a served classifier in the browser."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.cli.console import echo
+
+if TYPE_CHECKING:
+    from assay.studio.project import Project
+
+
+def studio(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the project: photos, labels, runs and models. It is created if missing.")
+    ] = Path(),
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port on this machine; 0: a free one. (default: that of last time)"),
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+) -> None:
+    """Label photos, train, understand, try and serve a classifier in the browser.
+
+    Everything stays on this machine; only a browser that opens the printed address can use the page. Photos are never
+    moved or changed: labels are stored in labels.csv beside them.
+
+    Example: assay studio photos/
+    """
+    from assay.studio.app import run_studio
+
+    def on_ready(address: str, project: "Project") -> None:
+        echo(f"{project.name}: {len(project.photos):,} photos", address, "Ctrl-C ends the studio; running jobs go on.")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    run_studio(folder, port, on_ready)

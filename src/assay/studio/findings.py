@@ -1,0 +1,151 @@
+"""The findings of `assay check` as cards: which photos they show, and what can be done with one click."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from assay.studio.photos import Photo
+
+Action = Literal["leave_out", "keep_one", "relabel"]
+
+MAX_GROUPS: Final = 24
+"""Groups that a card shows."""
+MAX_GROUP_PHOTOS: Final = 12
+_COPIES: Final = frozenset({"identical", "near_duplicate", "burst"})
+_RELABEL: Final = frozenset({"label_conflict", "label_suspect"})
+_NO_ACTION: Final = frozenset({"leak", "similarity", "value_range", "listing", "training"})
+
+
+@dataclass(frozen=True)
+class CardPhoto:
+    """A photo of a finding."""
+
+    photo: Photo
+    note: str
+
+
+@dataclass(frozen=True)
+class CardGroup:
+    """Photos that are shown together."""
+
+    index: int
+    """In the finding."""
+    photos: tuple[CardPhoto, ...]
+    note: str
+    resolved: bool
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of its photos, each once."""
+        return tuple(dict.fromkeys(item.photo.label for item in self.photos if item.photo.label is not None))
+
+
+@dataclass(frozen=True)
+class Card:
+    """One finding.
+
+    Attributes:
+        index: in the report.
+        action: that is offered for all groups; None: there is none.
+        groups: with photos of the project.
+        hidden: number of groups that are not shown.
+        open: number of groups for which something is left to do.
+    """
+
+    index: int
+    kind: str
+    severity: str
+    title: str
+    advice: str
+    action: Action | None
+    groups: tuple[CardGroup, ...]
+    hidden: int
+    open: int
+
+    @property
+    def resolved(self) -> bool:
+        """Whether all its photos were dealt with."""
+        return bool(self.groups) and not self.open
+
+
+def finding_cards(report: Mapping[str, Any], photos: Mapping[str, Photo]) -> list[Card]:
+    """Return the cards of a report.
+
+    Args:
+        report: what `assay check --json` printed.
+        photos: of the project, by name.
+    """
+    return [_card(index, finding, photos) for index, finding in enumerate(report.get("findings", ()))]
+
+
+def photos_to_leave_out(
+    report: Mapping[str, Any], index: int, photos: Mapping[str, Photo], group: int | None = None
+) -> list[str]:
+    """Return the ids of the photos that the action of a card excludes from training.
+
+    Args:
+        report: of the check.
+        index: of the finding.
+        photos: of the project, by name.
+        group: index of one group; None: all groups.
+
+    Raises:
+        LookupError: there is no such finding or group.
+    """
+    finding = report["findings"][index]
+    groups = finding["groups"] if group is None else [finding["groups"][group]]
+    chosen: list[str] = []
+    for item in groups:
+        used = [photo for photo in _members(item, photos) if not photo.left_out]
+        chosen += [photo.id for photo in (used[1:] if finding["kind"] in _COPIES else used)]
+    return chosen
+
+
+def _card(index: int, finding: Mapping[str, Any], photos: Mapping[str, Photo]) -> Card:
+    kind = str(finding["kind"])
+    action = _action(kind)
+    groups = [_group(place, group, photos, action) for place, group in enumerate(finding["groups"])]
+    shown = [group for group in groups if group.photos]
+    # What is still to be done comes first.
+    shown.sort(key=lambda group: group.resolved)
+    return Card(
+        index=index,
+        kind=kind,
+        severity=str(finding["severity"]),
+        title=str(finding["title"]),
+        advice=str(finding["advice"]),
+        action=action if shown else None,
+        groups=tuple(shown[:MAX_GROUPS]),
+        hidden=max(0, len(shown) - MAX_GROUPS),
+        open=sum(not group.resolved for group in shown),
+    )
+
+
+def _action(kind: str) -> Action | None:
+    if kind in _NO_ACTION:
+        return None
+    return "keep_one" if kind in _COPIES else "relabel" if kind in _RELABEL else "leave_out"
+
+
+def _group(index: int, group: Mapping[str, Any], photos: Mapping[str, Photo], action: Action | None) -> CardGroup:
+    members = [
+        CardPhoto(photo, str(item["note"] or ""))
+        for item in group["photos"]
+        if (photo := photos.get(item["id"])) is not None
+    ]
+    used = [item.photo for item in members if not item.photo.left_out]
+    labels = {photo.label for photo in used}
+    match action:
+        case "keep_one":
+            resolved = len(used) < 2
+        case "relabel":
+            resolved = len(labels) < 2 if len(members) > 1 else not used or labels != {group["photos"][0]["label"]}
+        case "leave_out":
+            resolved = not used
+        case _:
+            resolved = False
+    return CardGroup(index, tuple(members[:MAX_GROUP_PHOTOS]), str(group["note"] or ""), resolved)
+
+
+def _members(group: Mapping[str, Any], photos: Mapping[str, Photo]) -> Sequence[Photo]:
+    return [photo for item in group["photos"] if (photo := photos.get(item["id"])) is not None]

@@ -1,0 +1,108 @@
+"""Requests and responses of the studio: bounded JSON bodies, fields of the right type, errors as sentences."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from assay.core.errors import AssayError, UsageError
+from assay.studio.pages import render
+from assay.studio.project import StaleEditError
+from assay.studio.service import Studio
+from assay.studio.uploads import read_limited
+
+MAX_JSON_BYTES: Final = 8 << 20
+"""Enough for the ids of 400,000 photos."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def studio_of(request: Request) -> Studio:
+    """Return the studio that answers a request."""
+    found = request.app.state.studio
+    assert isinstance(found, Studio)  # noqa: S101 - set by create_app
+    return found
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Return the JSON object in the body of a request.
+
+    Raises:
+        UsageError: it is none, or too long.
+    """
+    data = await read_limited(request.stream(), MAX_JSON_BYTES)
+    try:
+        values = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        raise UsageError("The request is no JSON") from None
+    if not isinstance(values, dict):
+        raise UsageError("The request must be a JSON object")
+    return values
+
+
+def text_field(values: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """Return a text in a request; `UsageError` if it is missing or of another type."""
+    value = values.get(name, default)
+    if not isinstance(value, str):
+        raise UsageError(f"The request needs the text {name}")
+    return value
+
+
+def int_field(values: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """Return an integer in a request, not negative; `UsageError` if it is missing or of another type."""
+    value = values.get(name, default)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 12:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UsageError(f"The request needs the number {name}")
+    return value
+
+
+def ids_field(values: Mapping[str, Any], name: str = "photos") -> list[str]:
+    """Return a list of ids in a request; `UsageError` if it is missing or of another type."""
+    value = values.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"The request needs the list {name}")
+    return value
+
+
+def path_int(request: Request, name: str) -> int:
+    """Return an integer in the path of a request."""
+    return int(request.path_params[name])
+
+
+def page(template: str, request: Request, step: str, **values: Any) -> Response:
+    """Return a page of the studio."""
+    studio = studio_of(request)
+    return HTMLResponse(
+        render(template, studio=studio, project=studio.project, counts=studio.project.counts(), step=step, **values)
+    )
+
+
+def fragment(template: str, request: Request, **values: Any) -> Response:
+    """Return a part of a page."""
+    studio = studio_of(request)
+    return HTMLResponse(
+        render(template, studio=studio, project=studio.project, counts=studio.project.counts(), **values)
+    )
+
+
+async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function that reads or writes files in a thread."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Return the response to an error that the user can fix."""
+    del request
+    if isinstance(error, StaleEditError):
+        return JSONResponse({"error": str(error)}, 409)
+    if isinstance(error, AssayError):
+        return JSONResponse({"error": str(error)}, 400)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return JSONResponse({"error": f"{where}{error.strerror or error}"}, 507)
+    return JSONResponse({"error": "The studio has a bug here; its terminal shows the details"}, 500)

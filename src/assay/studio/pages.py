@@ -1,0 +1,87 @@
+"""Templates, texts and assets of the pages."""
+
+import hashlib
+import json
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+import jinja2
+
+from assay import __version__
+from assay.core.printable_text import printable_value
+from assay.core.text_layout import format_percent
+
+LANGUAGE: Final = "en"
+_MEDIA_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+STEPS: Final = ("photos", "check", "train", "understand", "try", "use")
+
+
+@cache
+def texts() -> dict[str, str]:
+    """Return the texts of the pages by key; sentences of the commands themselves are not among them."""
+    file = resources.files("assay.studio.web") / f"text.{LANGUAGE}.json"
+    loaded: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return loaded
+
+
+def text(key: str, **values: object) -> str:
+    """Return a text with its `{placeholders}` filled in; KeyError if there is no such text."""
+    return texts()[key].format(**values)
+
+
+@cache
+def assets() -> tuple[str, dict[str, tuple[bytes, str]]]:
+    """Return the hash of all assets, which their addresses contain, and content and media type by name."""
+    folder = resources.files("assay.studio.web") / "assets"
+    files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _MEDIA_TYPES}
+    files["theme.css"] = (resources.files("assay.core") / "theme.css").read_bytes()
+    files["text.js"] = f"export const texts = {json.dumps(texts(), ensure_ascii=True)};\n".encode()
+    digest = hashlib.sha256(b"".join(name.encode() + body for name, body in sorted(files.items()))).hexdigest()[:12]
+    return digest, {name: (body, _MEDIA_TYPES[name.rpartition(".")[2]]) for name, body in files.items()}
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("assay.studio.web"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=printable_value,
+    )
+    environment.globals |= {
+        "t": text,
+        "steps": STEPS,
+        "version": __version__,
+        "assets": f"/assets/{assets()[0]}",
+        "language": LANGUAGE,
+    }
+    environment.filters |= {
+        "percent": _percent,
+        "thousands": lambda value: f"{value:,}",
+        "duration": format_duration,
+        "kilobytes": lambda size: f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB",
+    }
+    return environment
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    """Return a percentage whose number and sign stay on one line."""
+    return format_percent(share, digits).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template; every value is escaped, and invisible characters in names are made visible."""
+    return _environment().get_template(template).render(values)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as `45 s`, `2 min 05 s` or `1 h 10 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

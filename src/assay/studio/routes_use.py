@@ -1,0 +1,175 @@
+"""Routes of the steps Try and Use: one photo, exports, the server on this machine, rules on a camera."""
+
+import base64
+import shlex
+import socket
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from assay.core.errors import AssayError, UsageError
+from assay.inference import Classifier
+from assay.inference.explanation import MAX_SIDE
+from assay.serving.auth.keys import KEYS_FILE, KeyManager
+from assay.studio.http import fragment, in_thread, page, read_json, studio_of, text_field
+from assay.studio.project import STATE_FOLDER
+from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER
+from assay.studio.security import HOST
+from assay.studio.service import KEYS_FOLDER, UNCERTAIN_FOLDER, Studio
+from assay.studio.uploads import MAX_PHOTO_BYTES, read_limited
+
+FORMATS: Final = ("onnx", "onnx-int8", "openvino", "openvino-int8", "torchscript")
+"""Of `assay export`."""
+_FIRST_PORT: Final = 8000
+_PORTS: Final = 200
+_CLIENT: Final = "studio"
+
+
+async def try_page(request: Request) -> Response:
+    """Show the page that classifies a photo."""
+    studio = studio_of(request)
+    return page("try.html.j2", request, "try", runs=await in_thread(_usable_runs, studio))
+
+
+async def classify(request: Request) -> Response:
+    """Classify the photo in the body; with `explain` the answer has a heat map."""
+    studio = studio_of(request)
+    run, explain = request.query_params.get("run", ""), "explain" in request.query_params
+    data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
+    return JSONResponse(await in_thread(_answer, studio, run, data, explain))
+
+
+def _answer(studio: Studio, run: str, data: bytes, explain: bool) -> dict[str, Any]:
+    classifier = studio.classifier(run)
+    if not explain:
+        return _answer_dict(classifier, data)
+    explanation = classifier.explain(data)
+    picture = base64.b64encode(explanation.png(MAX_SIDE // 2)).decode()
+    return {**explanation.prediction.to_dict(), "heat_map": picture}
+
+
+def _answer_dict(classifier: Classifier, data: bytes) -> dict[str, Any]:
+    (prediction,) = classifier.predict([data])
+    return prediction.to_dict()
+
+
+async def use_page(request: Request) -> Response:
+    """Show exports, the server and the camera."""
+    return page("use.html.j2", request, "use", **await in_thread(_use_values, studio_of(request)))
+
+
+async def use_live(request: Request) -> Response:
+    """Return the part of the page about the server."""
+    return fragment("use_live.html.j2", request, **await in_thread(_use_values, studio_of(request)))
+
+
+def _use_values(studio: Studio) -> dict[str, Any]:
+    server = studio.jobs.latest("serve")
+    export = studio.jobs.latest("export")
+    ready = server is not None and server.running and "answers with" in server.output()
+    return {
+        "runs": _usable_runs(studio),
+        "formats": FORMATS,
+        "server": server,
+        "ready": ready,
+        "key": _key(studio) if server is not None and server.running else None,
+        "example": next(iter(studio.checked_photos()), "photo.jpg"),
+        "export": export,
+        "exported": None if export is None or export.running else export.result(),
+        "uncertain": studio.uncertain_count(),
+        "quote": shlex.quote,
+    }
+
+
+def _usable_runs(studio: Studio) -> list[str]:
+    return [run.name for run in studio.runs.summaries() if run.bundle]
+
+
+async def start_export(request: Request) -> Response:
+    """Export the classifier of a run."""
+    studio = studio_of(request)
+    values = await read_json(request)
+    run = text_field(values, "run")
+    await in_thread(studio.runs.bundle, run)
+    chosen = values.get("format", [])
+    chosen = [chosen] if isinstance(chosen, str) else chosen
+    formats = [name for name in FORMATS if isinstance(chosen, list) and name in chosen]
+    if not formats:
+        raise UsageError("Choose at least one format")
+    photos = studio.checked_photos()
+    arguments = ["export", f"{RUNS_FOLDER}/{run}/model.assay", "--to", f"{MODELS_FOLDER}/{run}"]
+    arguments += [word for name in formats for word in ("--format", name)]
+    arguments += [word for name in photos for word in ("--check", name)] if photos else ["--no-check"]
+    job = studio.start("export", [*arguments, "--json"], run=run)
+    return JSONResponse({"job": job.number, "command": job.command})
+
+
+async def start_server(request: Request) -> Response:
+    """Serve the classifier of a run on this machine."""
+    studio = studio_of(request)
+    values = await read_json(request)
+    run = text_field(values, "run")
+    await in_thread(studio.runs.bundle, run)
+    if studio.jobs.active("serve") is not None:
+        raise UsageError("A server runs already: stop it first")
+    await in_thread(_key, studio)
+    port = _free_port()
+    arguments = [
+        "serve",
+        f"{RUNS_FOLDER}/{run}/model.assay",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--auth",
+        "--keys",
+        f"{STATE_FOLDER}/{KEYS_FOLDER}",
+        "--keep-uncertain",
+        UNCERTAIN_FOLDER,
+        "--request-log",
+        "none",
+    ]
+    job = studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}")
+    return JSONResponse({"job": job.number, "command": job.command})
+
+
+async def import_uncertain(request: Request) -> Response:
+    """Copy the photos that the server was unsure of into the project."""
+    studio = studio_of(request)
+    return JSONResponse({"new": await in_thread(studio.import_uncertain), "revision": studio.project.revision})
+
+
+def _key(studio: Studio) -> str:
+    """Return the API key of this project, which is created on first use."""
+    folder = studio.project.state_folder / KEYS_FOLDER
+    manager = KeyManager(folder)
+    existing = [] if not (folder / KEYS_FILE).exists() else manager.list_keys()
+    for key in existing:
+        if key.client == _CLIENT and manager.state(key) == "valid":
+            return manager.token(key)
+    return manager.token(manager.create(_CLIENT, "gold", ("classify",)))
+
+
+def _free_port() -> int:
+    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise AssayError(f"No port from {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} is free")
+
+
+USE_ROUTES: Final = (
+    Route("/try", try_page),
+    Route("/api/try", classify, methods=["POST"]),
+    Route("/use", use_page),
+    Route("/use/live", use_live),
+    Route("/api/export", start_export, methods=["POST"]),
+    Route("/api/serve", start_server, methods=["POST"]),
+    Route("/api/uncertain", import_uncertain, methods=["POST"]),
+)

@@ -1,0 +1,257 @@
+"""Routes of the steps Check, Train and Understand, and of all jobs."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from assay.core.errors import UsageError
+from assay.studio.findings import finding_cards, photos_to_leave_out
+from assay.studio.http import fragment, in_thread, int_field, page, path_int, read_json, studio_of, text_field
+from assay.studio.jobs import Job
+from assay.studio.labels import LABELS_FILE
+from assay.studio.recipe_form import recipe_groups, settings_arguments
+from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
+from assay.studio.security import REPORT_POLICY
+from assay.studio.service import Studio
+from assay.studio.training_view import training_view
+from assay.studio.understanding import mistake_cards, report_photo, suspects
+
+MAX_MINUTES: Final = 24 * 60
+_MAX_CELL_PHOTOS: Final = 200
+
+
+async def check_page(request: Request) -> Response:
+    """Show the findings of the last check."""
+    return page("check.html.j2", request, "check", **await in_thread(_check_values, studio_of(request)))
+
+
+async def check_live(request: Request) -> Response:
+    """Return the part of the page that changes while a check runs."""
+    return fragment("check_live.html.j2", request, **await in_thread(_check_values, studio_of(request)))
+
+
+def _check_values(studio: Studio) -> dict[str, Any]:
+    job = studio.jobs.latest("check")
+    report = None if job is None or job.running else job.result()
+    cards = [] if report is None else finding_cards(report, studio.project.by_name())
+    stale = job is not None and job.details.get("revision") != studio.project.revision
+    return {"job": job, "report": report, "cards": cards, "stale": stale, "problem": studio.training_problem()}
+
+
+async def start_check(request: Request) -> Response:
+    """Start a check."""
+    studio = studio_of(request)
+    if studio.jobs.active("check") is None:
+        _require_labels(studio)
+        arguments = ["check", LABELS_FILE, "--json", "--fail-on", "never"]
+        studio.start("check", arguments, revision=studio.project.revision)
+    return JSONResponse({"revision": studio.project.revision})
+
+
+async def resolve_finding(request: Request) -> Response:
+    """Leave out the photos that the action of a card, or of one of its groups, is about."""
+    studio = studio_of(request)
+    values = await read_json(request)
+    job = studio.jobs.find(path_int(request, "job"))
+    report = None if job is None else await in_thread(job.result)
+    if report is None:
+        raise UsageError("This check is not there any more; check again")
+    group = int_field(values, "group") if "group" in values else None
+    try:
+        photos = photos_to_leave_out(report, path_int(request, "finding"), studio.project.by_name(), group)
+    except LookupError:
+        raise UsageError("There is no such finding; check again") from None
+    changed = await in_thread(studio.project.leave_out, photos, int_field(values, "revision"))
+    return JSONResponse({"revision": studio.project.revision, "changed": changed})
+
+
+async def train_page(request: Request) -> Response:
+    """Show the form, the training that runs, and the list of runs."""
+    studio = studio_of(request)
+    values = await in_thread(_train_values, studio)
+    return page("train.html.j2", request, "train", groups=recipe_groups(), **values)
+
+
+async def train_live(request: Request) -> Response:
+    """Return the part of the page that changes during a training."""
+    return fragment("train_live.html.j2", request, **await in_thread(_train_values, studio_of(request)))
+
+
+def _train_values(studio: Studio) -> dict[str, Any]:
+    job = studio.jobs.latest("train")
+    compare = studio.jobs.latest("compare")
+    return {
+        "job": job,
+        "view": None if job is None else training_view(job),
+        "problem": studio.training_problem(),
+        "runs": studio.runs.summaries(),
+        "commands": {str(item.details.get("run")): item.command for item in studio.jobs.jobs if item.kind == "train"},
+        "compare": compare,
+        "comparison": None if compare is None or compare.running else compare.result(),
+    }
+
+
+async def start_training(request: Request) -> Response:
+    """Start a training."""
+    studio = studio_of(request)
+    values = await read_json(request)
+    if studio.jobs.active("train") is not None:
+        raise UsageError("A training runs already: wait for it, or stop it")
+    _require_labels(studio)
+    minutes = text_field(values, "minutes", "").strip()
+    arguments = ["train", LABELS_FILE]
+    overrides = settings_arguments(values)
+    if minutes and not any(item.startswith("train.strategy=") for item in overrides):
+        try:
+            number = float(minutes)
+        except ValueError:
+            raise UsageError("Give the minutes as a number") from None
+        if not 0 < number <= MAX_MINUTES:
+            raise UsageError(f"Give more than 0 and at most {MAX_MINUTES} minutes")
+        arguments += ["--minutes", f"{number:g}"]
+    objective = text_field(values, "objective", "accuracy")
+    if objective == "balanced_accuracy":
+        arguments += ["--objective", objective]
+    precision = text_field(values, "target_precision", "").strip()
+    if precision:
+        arguments += ["--target-precision", precision]
+    arguments += [word for item in overrides for word in ("--set", item)]
+    name = studio.runs.new_name([str(job.details.get("run")) for job in studio.jobs.jobs if job.running])
+    arguments += ["--run", f"{RUNS_FOLDER}/{name}", "--json"]
+    job = studio.start("train", arguments, run=name, revision=studio.project.revision)
+    return JSONResponse({"job": job.number, "command": job.command})
+
+
+async def compare_runs(request: Request) -> Response:
+    """Compare runs on the same photos."""
+    studio = studio_of(request)
+    values = await read_json(request)
+    chosen = values.get("runs", [])
+    chosen = [chosen] if isinstance(chosen, str) else chosen
+    names = [name for name in studio.runs.names() if isinstance(chosen, list) and name in chosen]
+    if len(names) < 2:
+        raise UsageError("Choose two or more finished runs to compare")
+    studio.start("compare", ["compare", *(f"{RUNS_FOLDER}/{name}" for name in names), "--json"], runs=names)
+    return JSONResponse({"runs": names})
+
+
+async def stop_job(request: Request) -> Response:
+    """Ask a job to stop."""
+    studio = studio_of(request)
+    job = studio.jobs.find(path_int(request, "job"))
+    if job is None:
+        raise UsageError("There is no such job")
+    await in_thread(job.stop)
+    studio.note_job_change()
+    return JSONResponse({"job": job.number})
+
+
+async def understand_page(request: Request) -> Response:
+    """Show the report of a run."""
+    studio = studio_of(request)
+    name = request.query_params.get("run") or await in_thread(studio.runs.latest_finished)
+    values: dict[str, Any] = {"runs": await in_thread(studio.runs.summaries), "run": name, "report": None}
+    if name is not None:
+        values |= await in_thread(_report_values, studio, name)
+    return page("understand.html.j2", request, "understand", **values)
+
+
+def _report_values(studio: Studio, name: str) -> dict[str, Any]:
+    report = studio.runs.report(name)
+    if report is None:
+        return {"report": None}
+    classes, rows = matrix_rows(report)
+    photos = studio.project.by_name()
+    return {
+        "report": report,
+        "classes": classes,
+        "matrix": rows,
+        "mistakes": mistake_cards(report, photos),
+        "suspects": suspects(report, photos),
+    }
+
+
+async def cell(request: Request) -> Response:
+    """Return the photos in a cell of the confusion matrix."""
+    studio = studio_of(request)
+    report = await in_thread(studio.runs.report, request.path_params["run"])
+    actual, predicted = path_int(request, "actual"), path_int(request, "predicted")
+    if report is None or max(actual, predicted) >= len(report["confusion"]["classes"]):
+        raise UsageError("There is no such cell")
+    names = studio.project.by_name()
+    found = cell_photos(report, actual, predicted)
+    photos = [(report_photo(name, names), confidence) for name, confidence in found[:_MAX_CELL_PHOTOS]]
+    return fragment(
+        "cell.html.j2",
+        request,
+        run=request.path_params["run"],
+        photos=photos,
+        more=len(found) - len(photos),
+        label=report["confusion"]["classes"][actual],
+        predicted=report["confusion"]["classes"][predicted],
+    )
+
+
+async def thresholds(request: Request) -> Response:
+    """Return precision and coverage over the confidence."""
+    report = await in_thread(studio_of(request).runs.report, request.path_params["run"])
+    if report is None:
+        raise UsageError("This run has no report yet")
+    return JSONResponse(
+        {**threshold_curve(report), "total": len(report["photos"]["ids"]), "used": report["abstention"]["threshold"]}
+    )
+
+
+async def full_report(request: Request) -> Response:
+    """Return the page of the report."""
+    report = await in_thread(studio_of(request).runs.report, request.path_params["run"])
+    if report is None:
+        raise UsageError("This run has no report yet")
+    path = Path(report["folder"]) / "report.html"
+    return FileResponse(path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
+
+
+async def heat_map(request: Request) -> Response:
+    """Return a photo with the evidence for the class that was predicted."""
+    studio = studio_of(request)
+    photo = studio.project.find(request.path_params["photo"])
+
+    def explain() -> bytes:
+        classifier = studio.classifier(request.path_params["run"])
+        return classifier.explain(studio.project.path(photo)).png(384)
+
+    return Response(await in_thread(explain), media_type="image/png")
+
+
+async def home(request: Request) -> Response:
+    """Go to the first step that is not done."""
+    del request
+    return RedirectResponse("/photos", 303)
+
+
+def _require_labels(studio: Studio) -> Job | None:
+    if (problem := studio.training_problem()) is not None:
+        raise UsageError(problem)
+    return None
+
+
+WORK_ROUTES: Final = (
+    Route("/", home),
+    Route("/check", check_page),
+    Route("/check/live", check_live),
+    Route("/api/check", start_check, methods=["POST"]),
+    Route("/api/findings/{job:int}/{finding:int}", resolve_finding, methods=["POST"]),
+    Route("/train", train_page),
+    Route("/train/live", train_live),
+    Route("/api/train", start_training, methods=["POST"]),
+    Route("/api/compare", compare_runs, methods=["POST"]),
+    Route("/api/jobs/{job:int}/stop", stop_job, methods=["POST"]),
+    Route("/understand", understand_page),
+    Route("/understand/{run}/cell/{actual:int}/{predicted:int}", cell),
+    Route("/understand/{run}/thresholds", thresholds),
+    Route("/understand/{run}/report", full_report),
+    Route("/heat/{run}/{photo}", heat_map),
+)

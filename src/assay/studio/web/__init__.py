@@ -1,0 +1,1 @@
+"""Templates, texts and assets of the studio."""

@@ -1,0 +1,73 @@
+// DOM helpers and texts. Text is only ever set as textContent; HTML of the studio itself is parsed in one place.
+import { texts } from "./text.js";
+
+export const byId = (id) => document.getElementById(id);
+
+export function el(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// A text with its {placeholders} filled in.
+export const t = (key, values = {}) =>
+  texts[key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+
+export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+const policy = window.trustedTypes?.createPolicy("assay-fragment", { createHTML: (html) => html })
+  ?? { createHTML: (html) => html };
+
+// Fetch a part of a page from the studio, whose templates escape every name, as nodes.
+export async function fetchFragment(address) {
+  const response = await fetch(address, { headers: { Accept: "text/html" } });
+  if (!response.ok) throw new Error((await response.json()).error);
+  const html = await response.text();
+  return { html, nodes: [...new DOMParser().parseFromString(policy.createHTML(html), "text/html").body.childNodes] };
+}
+
+// Call the studio; errors have the sentence of its answer and its status.
+export async function call(address, { body, method = "POST", raw } = {}) {
+  let response;
+  try {
+    response = await fetch(address, raw !== undefined
+      ? { method, body: raw, headers: { "Content-Type": "application/octet-stream" } }
+      : { method, body: body === undefined ? undefined : JSON.stringify(body),
+        headers: body === undefined ? {} : { "Content-Type": "application/json" } });
+  } catch {
+    throw new Error(t("error_network"));
+  }
+  const answer = await response.json().catch(() => ({ error: response.statusText }));
+  if (!response.ok) throw Object.assign(new Error(answer.error), { status: response.status });
+  return answer;
+}
+
+// Pass files and folders that are dropped on an element to `take`.
+export function onDrop(zone, take) {
+  zone.addEventListener("dragover", (event) => {
+    if (![...event.dataTransfer.types].includes("Files")) return;
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+  zone.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    const files = entries.length ? (await Promise.all(entries.map(filesIn))).flat() : [...event.dataTransfer.files];
+    if (files.length) take(files);
+  });
+}
+
+async function filesIn(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!batch.length) return found;
+    for (const child of batch) found.push(...await filesIn(child));
+  }
+}

@@ -1,0 +1,92 @@
+// What every page does: buttons and forms that call the studio, and parts that are fetched again after a change.
+import { call, fetchFragment } from "./dom.js";
+import { onChange, revisions } from "./events.js";
+import { attempt } from "./messages.js";
+
+// <button data-post="/api/..." data-body='{...}'>: POST, with the revision that this page has seen.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-post]");
+  if (!button) return;
+  event.preventDefault();
+  act(button, () => call(button.dataset.post, { body: { revision: revisions.photos, ...JSON.parse(button.dataset.body ?? "{}") } }));
+});
+
+// <form data-form="/api/...">: POST of its fields as JSON; names that end in [] are lists.
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-form]");
+  if (!form) return;
+  event.preventDefault();
+  act(event.submitter ?? form, () => call(form.dataset.form, { body: fields(form) }));
+});
+
+async function act(element, request) {
+  const before = element.disabled;
+  element.disabled = true;
+  const answer = await attempt(request);
+  element.disabled = before;
+  if (answer === null) return;
+  if (element.dataset.go) location.assign(element.dataset.go);
+  if (element.dataset.then === "resolve") element.closest(".group")?.classList.add("resolved");
+  await refresh(new Set(["photos", "jobs"]));
+}
+
+function fields(form) {
+  const values = {};
+  for (const [name, value] of new FormData(form)) {
+    if (name.endsWith("[]")) (values[name.slice(0, -2)] ??= []).push(value);
+    else values[name] = value;
+  }
+  return values;
+}
+
+// <div data-live="jobs photos" data-source="/...">: fetched again when one of these changes.
+async function refresh(changed) {
+  const parts = [...document.querySelectorAll("[data-live]")];
+  await Promise.all(parts.filter((part) => part.dataset.live.split(" ").some((name) => changed.has(name))).map(update));
+}
+
+const busy = new WeakMap();
+
+// One request at a time for each part; a change meanwhile causes one more.
+async function update(part) {
+  if (busy.has(part)) {
+    busy.set(part, true);
+    return;
+  }
+  do {
+    busy.set(part, false);
+    try {
+      show(part, await fetchFragment(part.dataset.source));
+    } catch { /* the stream of changes tells that the studio is gone */ }
+  } while (busy.get(part));
+  busy.delete(part);
+}
+
+// Replace the content, but keep focus, open details, checked boxes and scroll positions.
+function show(part, { html, nodes }) {
+  if (part.dataset.shown === html) return;
+  const kept = state(part);
+  part.replaceChildren(...nodes);
+  part.dataset.shown = html;
+  part.querySelectorAll("details").forEach((item, place) => { item.open ||= kept.open.has(place); });
+  part.querySelectorAll("input[id]").forEach((item) => { if (kept.checked.has(item.id)) item.checked = true; });
+  part.querySelectorAll(".scroll").forEach((item, place) => { item.scrollLeft = kept.scrolled[place] ?? 0; });
+  if (kept.focus) (part.querySelector(kept.focus) ?? part.querySelector("button, a"))?.focus({ preventScroll: true });
+}
+
+function state(part) {
+  const active = part.contains(document.activeElement) ? document.activeElement : null;
+  const open = new Set([...part.querySelectorAll("details")].flatMap((item, place) => (item.open ? [place] : [])));
+  const checked = new Set([...part.querySelectorAll("input:checked")].map((item) => item.id));
+  const scrolled = [...part.querySelectorAll(".scroll")].map((item) => item.scrollLeft);
+  const focus = !active ? null : active.id ? `#${CSS.escape(active.id)}`
+    : active.dataset.post ? `[data-post="${CSS.escape(active.dataset.post)}"]` : active.tagName.toLowerCase();
+  return { open, checked, scrolled, focus };
+}
+
+onChange(refresh);
+
+// A photo that cannot be read, or is gone: its place says so.
+document.addEventListener("error", (event) => {
+  if (event.target instanceof HTMLImageElement && event.target.classList.contains("thumb")) event.target.classList.add("broken");
+}, true);

@@ -1,0 +1,18 @@
+// The step Use: the command of a rule on a camera, as it is filled in.
+import { byId } from "./dom.js";
+
+const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
+
+function show(form) {
+  const { source, label, confidence, seconds, program } = Object.fromEntries(new FormData(form));
+  const rule = `${label ?? ""}>${confidence || 0} for ${seconds || 0}s`;
+  const words = ["assay", "watch", `runs/${form.dataset.run}/model.assay`, source || "0", "--on", rule, "--run", program];
+  byId("rule-command").textContent = words.map(quote).join(" ");
+}
+
+const form = byId("rule");
+if (form) {
+  form.addEventListener("input", () => show(form));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  show(form);
+}
