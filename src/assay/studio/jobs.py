@@ -68,6 +68,7 @@ class Job:
     ended: float | None = None
     _reader: EventReader = field(init=False)
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+    _output_size: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._reader = EventReader(self.folder / _EVENTS)
@@ -169,7 +170,13 @@ class Job:
             self.running = False
             self.progress = None
             self.ended = self._end_time()
-        return bool(news) or not running
+        return self._has_new_output() or bool(news) or not running
+
+    def _has_new_output(self) -> bool:
+        before = self._output_size
+        with suppress(OSError):
+            self._output_size = (self.folder / _OUTPUT).stat().st_size
+        return self._output_size != before
 
     def _is_alive(self) -> bool:
         if self._process is not None and self._process.poll() is not None:

@@ -204,7 +204,7 @@ class Project:
             changed = [photo for photo in chosen if photo.label != label or (photo.left_out and label is not None)]
             what = f"Removed the label of {_count(changed)}" if label is None else f"Labelled {_count(changed)} {label}"
             with self._edit(what, changed):
-                if label is not None and label not in self.classes:
+                if changed and label is not None and label not in self.classes:
                     self.classes.append(label)
                 for photo in changed:
                     photo.label = label

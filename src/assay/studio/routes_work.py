@@ -10,7 +10,6 @@ from starlette.routing import Route
 from assay.core.errors import UsageError
 from assay.studio.findings import finding_cards, photos_to_leave_out
 from assay.studio.http import fragment, in_thread, int_field, page, path_int, read_json, studio_of, text_field
-from assay.studio.jobs import Job
 from assay.studio.labels import LABELS_FILE
 from assay.studio.recipe_form import recipe_groups, settings_arguments
 from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
@@ -38,14 +37,14 @@ def _check_values(studio: Studio) -> dict[str, Any]:
     report = None if job is None or job.running else job.result()
     cards = [] if report is None else finding_cards(report, studio.project.by_name())
     stale = job is not None and job.details.get("revision") != studio.project.revision
-    return {"job": job, "report": report, "cards": cards, "stale": stale, "problem": studio.training_problem()}
+    return {"job": job, "report": report, "cards": cards, "stale": stale, "problem": studio.check_problem()}
 
 
 async def start_check(request: Request) -> Response:
     """Start a check."""
     studio = studio_of(request)
     if studio.jobs.active("check") is None:
-        _require_labels(studio)
+        _require(studio.check_problem())
         arguments = ["check", LABELS_FILE, "--json", "--fail-on", "never"]
         studio.start("check", arguments, revision=studio.project.revision)
     return JSONResponse({"revision": studio.project.revision})
@@ -100,7 +99,7 @@ async def start_training(request: Request) -> Response:
     values = await read_json(request)
     if studio.jobs.active("train") is not None:
         raise UsageError("A training runs already: wait for it, or stop it")
-    _require_labels(studio)
+    _require(studio.training_problem())
     minutes = text_field(values, "minutes", "").strip()
     arguments = ["train", LABELS_FILE]
     overrides = settings_arguments(values)
@@ -119,6 +118,9 @@ async def start_training(request: Request) -> Response:
     if precision:
         arguments += ["--target-precision", precision]
     arguments += [word for item in overrides for word in ("--set", item)]
+    if (earlier := studio.runs.latest_split()) is not None:
+        # The same photos are held out, so that the runs can be compared.
+        arguments += ["--keep-splits", f"{RUNS_FOLDER}/{earlier}"]
     name = studio.runs.new_name([str(job.details.get("run")) for job in studio.jobs.jobs if job.running])
     arguments += ["--run", f"{RUNS_FOLDER}/{name}", "--json"]
     job = studio.start("train", arguments, run=name, revision=studio.project.revision)
@@ -232,10 +234,9 @@ async def home(request: Request) -> Response:
     return RedirectResponse("/photos", 303)
 
 
-def _require_labels(studio: Studio) -> Job | None:
-    if (problem := studio.training_problem()) is not None:
+def _require(problem: str | None) -> None:
+    if problem is not None:
         raise UsageError(problem)
-    return None
 
 
 WORK_ROUTES: Final = (

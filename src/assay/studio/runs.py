@@ -132,6 +132,11 @@ class RunStore:
         """Return all runs, latest first."""
         return [self.summary(name) for name in reversed(self.names())]
 
+    def latest_split(self) -> str | None:
+        """Return the name of the last run with a report whose splits another run can keep."""
+        finished = [name for name in self.names() if self.summary(name).finished]
+        return next((name for name in reversed(finished) if Run(self.folder / name).has_splits), None)
+
     def latest_finished(self) -> str | None:
         """Return the name of the last run with a report."""
         return next((run.name for run in self.summaries() if run.finished), None)

@@ -98,9 +98,14 @@ class Studio:
             return "Add photos first."
         if len(used) < 2:
             return "Label photos of at least two classes first."
-        if few := [name for name in used if counts.classes[name] < 3]:
-            return f"Label at least 3 photos of {few[0]} first."
         return None
+
+    def check_problem(self) -> str | None:
+        """Return why nothing can be checked, or None."""
+        counts = self.project.counts()
+        if not counts.total:
+            return "Add photos first."
+        return None if any(counts.classes.values()) else "Label photos first."
 
     def checked_photos(self) -> list[str]:
         """Return the names of some labelled photos, for the comparison of an export."""

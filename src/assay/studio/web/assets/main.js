@@ -86,6 +86,21 @@ function state(part) {
 
 onChange(refresh);
 
+// Times that run: since and until, in seconds since 1970. The studio runs on this machine, so the clocks are the same.
+setInterval(() => {
+  for (const item of document.querySelectorAll("[data-since], [data-until]")) {
+    const now = Date.now() / 1000;
+    item.textContent = duration(item.dataset.since ? now - item.dataset.since : item.dataset.until - now);
+  }
+}, 1000);
+
+function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (number) => String(number).padStart(2, "0");
+  if (whole < 60) return `${whole} s`;
+  return whole < 3600 ? `${Math.floor(whole / 60)} min ${two(whole % 60)} s` : `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+}
+
 // A photo that cannot be read, or is gone: its place says so.
 document.addEventListener("error", (event) => {
   if (event.target instanceof HTMLImageElement && event.target.classList.contains("thumb")) event.target.classList.add("broken");

@@ -53,7 +53,7 @@ function draw(curve) {
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     svg.append(node("line", { class: "axis", x1: x(0), x2: x(1), y1: y(share), y2: y(share) }));
     svg.append(label(100 * share, { x: LEFT - 6, y: y(share) + 4, "text-anchor": "end" }));
-    svg.append(label(`${100 * share} %`, { x: x(share), y: HEIGHT - 6, "text-anchor": share ? "middle" : "start" }));
+    svg.append(label(`${100 * share} %`, { x: x(share), y: HEIGHT - 6, "text-anchor": share === 1 ? "end" : "middle" }));
   }
   const points = curve.answered.map((count, at) => `${x(count / curve.total)},${y(curve.correct[at] / count)}`);
   const marker = node("circle", { class: "best", r: 6 });

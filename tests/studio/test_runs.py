@@ -1,0 +1,66 @@
+"""What the page shows of a run agrees with its predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.core.errors import UsageError
+from assay.evaluation.predictions import Predictions
+from assay.studio.project import Project
+from assay.studio.runs import RunStore, cell_photos, matrix_rows, threshold_curve
+from assay.studio.understanding import mistake_cards, suspects
+
+
+@pytest.fixture
+def store(trained_project: Path) -> RunStore:
+    return RunStore(trained_project / "runs")
+
+
+def predictions(store: RunStore) -> Predictions:
+    report = store.report("run-1")
+    assert report is not None
+    return Predictions.load(Path(report["folder"]) / "predictions.npz")
+
+
+def test_the_list_has_accuracy_and_interval(store: RunStore):
+    (run,) = store.summaries()
+    expected = predictions(store)
+    assert (run.name, run.finished, run.bundle) == ("run-1", True, True)
+    assert run.accuracy == pytest.approx(expected.correct.mean())
+    assert run.low < run.accuracy <= run.high
+    assert store.latest_finished() == store.latest_split() == "run-1"
+    assert store.new_name(["run-2"]) == "run-3"
+
+
+def test_the_matrix_and_its_cells_are_those_of_the_predictions(store: RunStore, trained_project: Path):
+    report, expected = store.report("run-1"), predictions(store)
+    classes, rows = matrix_rows(report)
+    assert tuple(classes) == expected.classes
+    names = Project.open(trained_project).by_name()
+    for actual, row in enumerate(rows):
+        for predicted, cell in enumerate(row):
+            members = (expected.actual == actual) & (expected.predicted == predicted)
+            assert cell.count == members.sum()
+            found = cell_photos(report, actual, predicted)
+            assert {name for name, _ in found} == {expected.ids[place] for place in np.flatnonzero(members)}
+            assert all(name in names for name, _ in found)
+            assert [value for _, value in found] == sorted((value for _, value in found), reverse=True)
+    assert len(mistake_cards(report, names)) == (~expected.correct).sum()
+    assert all(item.shown.photo is not None for item in suspects(report, names))
+
+
+def test_the_threshold_curve_counts_answers_above_each_confidence(store: RunStore):
+    curve, expected = threshold_curve(store.report("run-1")), predictions(store)
+    assert curve["threshold"] == sorted(set(curve["threshold"]), reverse=True)
+    for threshold, answered, correct in zip(curve["threshold"], curve["answered"], curve["correct"], strict=True):
+        members = expected.confidence.round(6) >= threshold
+        assert (answered, correct) == (members.sum(), expected.correct[members].sum())
+    assert curve["answered"][-1] == len(expected)
+
+
+@pytest.mark.parametrize("name", ["../trained", "run-9", "", ".", "run-1/../run-1"])
+def test_a_run_is_found_by_its_name_only(store: RunStore, name: str):
+    for method in (store.path, store.bundle, store.report):
+        with pytest.raises(UsageError):
+            method(name)
