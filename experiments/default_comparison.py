@@ -22,10 +22,11 @@ import baselines
 import data_sources
 import numpy as np
 import runs
-from result_file import Row, balanced_accuracy, mean_and_std, write_result
+from result_file import RESULTS, Row, balanced_accuracy, mean_and_std, write_result
 
 from assay.bundle import Bundle
 from assay.core.cpu import cpu_count
+from assay.core.tables import write_json
 from assay.data import Dataset, assign_splits, read_manifest, write_manifest
 from assay.data.loading import load_grouped_dataset
 from assay.evaluation import Predictions
@@ -162,10 +163,15 @@ def measure(predictions: Predictions, threshold: float | None) -> dict[str, floa
     return values
 
 
+def measured_file(task_name: str, method: str) -> Path:
+    """Return the file of the metrics of a method on a task. It is beside the results: it outlives the run."""
+    return RESULTS / NAME / task_name / f"{method.replace(' ', '-')}.json"
+
+
 def run_method(task: Task, method: str) -> dict[str, Any]:
     """Return the metrics of one method on one task; from its file if it was run before."""
     place = task.folder / method.replace(" ", "-")
-    file = place / "measured.json"
+    file = measured_file(task.folder.name, method)
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
@@ -178,28 +184,24 @@ def run_method(task: Task, method: str) -> dict[str, Any]:
     values = {
         **measure(predictions, threshold),
         "photos": len(predictions),
-        "correct": predictions.correct.astype(int).tolist(),
         "minutes": task.minutes,
         "cores": cpu_count(),
         "wall_seconds": time.monotonic() - begin,
         "cpu_seconds": runs.duration(place).cpu,
     }
-    file.write_text(json.dumps(values), encoding="utf-8")
     predictions.save(place / "predictions.npz")
-    shown = {key: value for key, value in values.items() if key != "correct"}
-    print(time.strftime("%H:%M:%S"), task.data_set, "seed", task.seed, method, shown, flush=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, values)
+    print(time.strftime("%H:%M:%S"), task.data_set, "seed", task.seed, method, values, flush=True)
     return values
 
 
-def summarize(folder: Path, seeds: int) -> list[Row]:
+def summarize(seeds: int) -> list[Row]:
     """Return a row per data set and method from the finished runs."""
     rows = []
     for data_set in DATA_SETS:
         for method in METHODS:
-            files = {
-                seed: folder / f"{data_set}-seed-{seed}" / method.replace(" ", "-") / "measured.json"
-                for seed in range(seeds)
-            }
+            files = {seed: measured_file(f"{data_set}-seed-{seed}", method) for seed in range(seeds)}
             found = {seed: json.loads(path.read_text("utf-8")) for seed, path in files.items() if path.is_file()}
             names = ("accuracy", "balanced_accuracy", "ece", "coverage", "precision_of_answers")
             seconds = [values["wall_seconds"] for values in found.values()]
@@ -244,14 +246,15 @@ def main() -> None:
         os.environ["FASTAI_PYTHON"] = options.fastai
     folder = options.runs / NAME
     if options.summarize:
-        write_result(NAME, summarize(folder, options.seeds))
+        write_result(NAME, summarize(options.seeds))
         return
     methods = [method for method in options.methods if method != "fastai" or options.fastai]
     for seed, method, data_set in itertools.product(range(options.first_seed, options.seeds), methods, options.only):
         task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
-        prepare(task, options.runs)
+        if not measured_file(task.folder.name, method).is_file():
+            prepare(task, options.runs)
         run_method(task, method)
-        write_result(NAME, summarize(folder, options.seeds))
+        write_result(NAME, summarize(options.seeds))
 
 
 if __name__ == "__main__":
