@@ -63,9 +63,10 @@ def decode_all(classifier: Classifier, paths: list[Path]) -> None:
 
 
 def infer_all(classifier: Classifier, batch: np.ndarray, count: int) -> None:
-    """Run the network as often as `count` photos need."""
-    for _ in range(0, count, BATCH_SIZE):
-        classifier.engine.run(batch)
+    """Run the network as often as `count` photos need, a batch per stream at a time."""
+    with ThreadPoolExecutor(classifier.setup.streams) as pool:
+        for _ in pool.map(lambda _: classifier.engine.run(batch), range(0, count, BATCH_SIZE)):
+            continue
 
 
 def rate(work: Callable[[], object], count: int) -> float:
@@ -77,7 +78,7 @@ def rate(work: Callable[[], object], count: int) -> float:
 
 def measure(model: Path | str, count: int = 640, enlarge: float = 1.0) -> dict[str, Any]:
     """Measure and return rates in photos a second, and their shares of the limits."""
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model, workload="throughput")
     rates: dict[str, list[float]] = {"decode": [], "infer": [], "predict": []}
     with tempfile.TemporaryDirectory() as scratch:
         paths = folder_of(bottles(Path(scratch), enlarge), Path(scratch) / "links", count)

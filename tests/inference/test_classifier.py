@@ -17,8 +17,9 @@ import assay
 from assay.bundle import Bundle, BundleError, amend_bundle
 from assay.core.cpu import bf16_instructions
 from assay.core.errors import AssayError, UsageError
-from assay.inference import Classifier, Failure, Prediction
+from assay.inference import Classifier, EngineSetup, Failure, ModelLoader, Prediction
 from assay.inference.engine_selection import PrecisionChoice
+from assay.inference.workload import EngineMeasurement
 
 CLASSES = ("red", "green", "blue")
 Photos = dict[str, Path]
@@ -285,9 +286,11 @@ def test_missing_int8_model_raises(bundle_path: Path) -> None:
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
-def test_bfloat16_uses_the_fp32_model(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whichever runtime was found to be quickest with 32 bits.
-    monkeypatch.setattr("assay.inference.classifier.fastest_engine", lambda *_, **_options: "onnxruntime")
+def test_bfloat16_uses_the_fp32_model(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whichever runtime was found to be fastest with 32 bits.
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    fp32 = ModelLoader(bundle_path, precision="fp32")
+    fp32.save("latency", EngineMeasurement(EngineSetup("onnxruntime", 1, 1, 1), {}))
     exact, rounded = (Classifier.load(bundle_path, precision=item) for item in ("fp32", "bf16"))
     assert (exact.runtime, rounded.runtime) == ("onnxruntime, fp32", "openvino, bf16")
     assert rounded.info == exact.info

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from assay.core.cpu import bf16_instructions
 from assay.core.errors import UsageError
-from assay.inference import ENGINES, Engine, EngineError, EngineMode, create_engine
+from assay.inference import ENGINES, Engine, EngineError, create_engine
 from assay.inference.onnxruntime_engine import has_cuda
 from assay.inference.openvino_engine import CompiledModelCache
 
@@ -82,10 +82,13 @@ def test_number_of_threads_can_be_set(name: str, make_model: Callable[..., bytes
 
 
 @pytest.mark.parametrize("name", list(ENGINES))
-def test_throughput_mode_gives_the_same_outputs(name: str, make_model: Callable[..., bytes]) -> None:
-    quick, many = create_engine(name, make_model()), create_engine(name, make_model(), mode="throughput")
-    for count in (1, 2, 3, 16):
-        for item, other in zip(quick.run(noise(count)), many.run(noise(count)), strict=True):
+def test_concurrent_streams_give_the_same_outputs(name: str, make_model: Callable[..., bytes]) -> None:
+    single, many = create_engine(name, make_model()), create_engine(name, make_model(), threads=2, streams=2)
+    batches = [noise(count) for count in (1, 2, 3, 16)]
+    with ThreadPoolExecutor(4) as pool:
+        concurrent = list(pool.map(many.run, batches * 4))
+    for batch, outputs in zip(batches * 4, concurrent, strict=True):
+        for item, other in zip(single.run(batch), outputs, strict=True):
             np.testing.assert_allclose(other, item, atol=1e-5)
 
 
@@ -106,12 +109,6 @@ def test_onnx_runtime_rejects_bfloat16(make_model: Callable[..., bytes]) -> None
         create_engine("onnxruntime", make_model(), bf16=True)
 
 
-def test_unknown_mode_raises(make_model: Callable[..., bytes]) -> None:
-    mode: EngineMode = "haste"  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="unknown mode 'haste'"):
-        create_engine("auto", make_model(), mode=mode)
-
-
 def test_compiled_model_is_cached(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     first = create_engine("openvino", make_model(), cache=tmp_path)
     assert not list(tmp_path.iterdir())
@@ -124,7 +121,7 @@ def test_compiled_model_is_cached(tmp_path: Path, make_model: Callable[..., byte
     np.testing.assert_array_equal(again.run(noise(3)).logits, first.run(noise(3)).logits)
     again.store()
     assert file.read_bytes() == written
-    create_engine("openvino", make_model(), cache=tmp_path, mode="throughput").store()
+    create_engine("openvino", make_model(), cache=tmp_path, threads=2, streams=2).store()
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -116,6 +116,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
                 "ASSAY_KEYS": str(folder / "keys"),
                 # Standard output is not read any more: log lines would fill the pipe.
                 "ASSAY_SERVE_TELEMETRY__LOG_DIR": str(folder / "logs"),
+                # Measuring takes processor time from other tests.
+                "ASSAY_SERVE_MODELS__MEASURE": "false",
             }
             command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", *map(str, arguments)]
             log = stack.enter_context((folder / "log").open("w+", encoding="utf-8"))

@@ -3,7 +3,6 @@
 Rounds alternate between the engines, so that a machine that slows down affects all of them. Needs no torch.
 """
 
-import io
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from assay.benchmark.results import Accuracy, BenchmarkResult, BenchmarkRow, EngineConfig, Measurement
 from assay.benchmark.worker import MeasurementJob
@@ -26,6 +24,7 @@ from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, PreprocessedImages, Sample, load_dataset
 from assay.inference import Classifier
 from assay.inference.engine_selection import preferred_engines
+from assay.inference.workload_measurement import synthetic_photo
 from assay.pipeline.training_overlap import class_mapping_for, find_run, overlap_warning, training_samples
 from assay.recipe import Layout
 
@@ -107,17 +106,6 @@ def sample_photos(samples: Sequence[Sample], folder: Path) -> list[Path]:
         path.write_bytes(sample.read())
         paths.append(path)
     return paths
-
-
-def synthetic_photo() -> bytes:
-    """Return a JPEG of 1080 × 1920 with about the detail of a photo; always the same bytes."""
-    rng = np.random.default_rng(0)
-    layers = [rng.integers(0, 256, (1920 // cell, 1080 // cell, 3), dtype=np.uint8) for cell in (120, 24, 4)]
-    images = [Image.fromarray(layer).resize((1080, 1920), Image.Resampling.BICUBIC) for layer in layers]
-    picture = Image.blend(Image.blend(images[0], images[1], 0.3), images[2], 0.15)
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=90)
-    return stream.getvalue()
 
 
 _BATCH = 32

@@ -134,7 +134,7 @@ def measure(job: MeasurementJob, report: Callable[[dict[str, Any]], None]) -> No
     latency = _measure_latency(classifier.engine, squares, 0.4 * job.seconds)
     memory = peak_memory()
     stages = _measure_stages(classifier.engine, reader, contents, 0.2 * job.seconds)
-    busy = Classifier.load(job.model, job.engine, precision=job.precision, mode="throughput").engine
+    busy = Classifier.load(job.model, job.engine, precision=job.precision, workload="throughput").engine
     rate, best = _measure_throughput(busy, squares, 0.4 * job.seconds)
     report(
         {

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,10 @@ class Cluster(StrEnum):
 
     local = "local"
     ray = "ray"
+
+
+_MANY = 5000
+"""Photos for which it pays off to measure first which engine settings are fastest; this takes about 10 s."""
 
 
 def predict(
@@ -69,7 +74,7 @@ def predict(
     """
     from assay.image.ignore_rules import SkippedFiles
     from assay.image.input_paths import expand_image_paths
-    from assay.inference import Classifier
+    from assay.inference import BATCH_SIZE, Classifier
 
     skipped = SkippedFiles()
     if cluster is not None:
@@ -84,15 +89,15 @@ def predict(
         if table is not None:
             _check_output(table, json=json)
         paths = expand_image_paths(inputs, exclude=_output_files(table), skipped=skipped)
+        photos = sum(1 for _ in islice(expand_image_paths(inputs, exclude=_output_files(table)), _MANY))
         classifier = Classifier.load(
             model,
             engine=engine,
             precision=precision.value,
-            # With --out many photos are expected.
-            mode="latency" if table is None else "throughput",
+            workload="latency" if photos <= BATCH_SIZE else "throughput",
             threads=threads,
             abstain=abstain,
-            measure=table is not None,
+            measure=photos == _MANY,
         )
         print_engine(classifier)
         total = 0

@@ -2,7 +2,7 @@
 
 from assay.inference.abstention import AbstentionPolicy, AbstentionReason
 from assay.inference.classifier import BATCH_SIZE, Classifier
-from assay.inference.engine import Engine, EngineError, EngineMode, ModelOutputs
+from assay.inference.engine import Engine, EngineError, ModelOutputs
 from assay.inference.engine_selection import (
     AUTO,
     ENGINE_NAMES,
@@ -13,29 +13,34 @@ from assay.inference.engine_selection import (
 )
 from assay.inference.explanation import Explainer, Explanation
 from assay.inference.inputs import ImageInput
+from assay.inference.model_loader import ModelLoader
 from assay.inference.novelty import NoveltyDetector, fit_novelty
 from assay.inference.prediction import Failure, Prediction, softmax
+from assay.inference.workload import WORKLOADS, EngineSetup, Workload
 
 __all__ = [
     "AUTO",
     "BATCH_SIZE",
     "ENGINES",
     "ENGINE_NAMES",
+    "WORKLOADS",
     "AbstentionPolicy",
     "AbstentionReason",
     "Classifier",
     "ComputePrecision",
     "Engine",
     "EngineError",
-    "EngineMode",
+    "EngineSetup",
     "Explainer",
     "Explanation",
     "Failure",
     "ImageInput",
+    "ModelLoader",
     "ModelOutputs",
     "NoveltyDetector",
     "PrecisionChoice",
     "Prediction",
+    "Workload",
     "create_engine",
     "fit_novelty",
     "load",

@@ -1,29 +1,24 @@
 """`Classifier`: loads a bundle and predicts and explains images."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self, get_args, overload
+from typing import Literal, Self, overload
 
 import numpy as np
 
 from assay.bundle import Bundle, BundleError, BundleInfo
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
-from assay.core.files import cache_folder
 from assay.core.text_layout import join_names
 from assay.image import Preprocess
 from assay.inference.abstention import Abstention, AbstentionPolicy, load_abstention_policy
 from assay.inference.cam import Cam, EvidenceMap, linear_head
-from assay.inference.engine import Engine, EngineError, EngineMode, ModelOutputs, check_engine, check_outputs
-from assay.inference.engine_selection import (
-    AUTO,
-    ComputePrecision,
-    PrecisionChoice,
-    choose_precision,
-    create_engine,
-    fastest_engine,
-    stored_precision,
-)
+from assay.inference.engine import Engine, EngineError, ModelOutputs, check_outputs
+from assay.inference.engine_selection import AUTO, ComputePrecision, PrecisionChoice
 from assay.inference.explanation import MAX_SIDE, Explanation
 from assay.inference.inputs import (
     INPUT_FORMS,
@@ -33,11 +28,18 @@ from assay.inference.inputs import (
     prefetch,
     read_input,
     read_thumbnail,
+    run_streams,
 )
+from assay.inference.model_loader import ModelLoader
 from assay.inference.prediction import Failure, Prediction, classifier_html, softmax
+from assay.inference.workload import EngineSetup, Workload, check_workload, default_setup
+from assay.inference.workload_measurement import TRIALS, WorkloadBenchmark
 
 BATCH_SIZE = 16
 """Images per engine call: large enough for full throughput, small enough for constant memory."""
+
+SetupSource = Literal["rule", "measured"]
+"""Whether engine settings are those of the rule, or were measured to be fastest."""
 
 
 class Classifier:
@@ -50,6 +52,8 @@ class Classifier:
         bundle: the bundle; None for a classifier assembled in code.
         abstention: when predictions are `unknown`; None: never.
         precision: arithmetic of the engine.
+        setup: how the engine is run.
+        setup_source: why it is run like that.
     """
 
     def __init__(
@@ -59,6 +63,9 @@ class Classifier:
         bundle: Bundle | None = None,
         abstention: AbstentionPolicy | None = None,
         precision: ComputePrecision = "fp32",
+        *,
+        setup: EngineSetup | None = None,
+        setup_source: SetupSource = "rule",
     ) -> None:
         self.info = info
         self.preprocess = Preprocess(info.preprocess)
@@ -66,6 +73,8 @@ class Classifier:
         self.bundle = bundle
         self.abstention = abstention
         self.precision = precision
+        self.setup = replace(setup or default_setup("latency", AUTO, cpu_count()), engine=engine.name)
+        self.setup_source = setup_source
 
     @classmethod
     def load(
@@ -74,7 +83,7 @@ class Classifier:
         engine: str = AUTO,
         *,
         precision: PrecisionChoice = "auto",
-        mode: EngineMode = "latency",
+        workload: Workload = "latency",
         threads: int | None = None,
         abstain: bool = True,
         measure: bool = False,
@@ -83,36 +92,61 @@ class Classifier:
 
         Args:
             path: the `.assay` file.
-            engine: openvino, onnxruntime, cuda, or auto: the engine measured to be fastest on this machine, or, without
-                a measurement, the one that is usually fastest.
+            engine: openvino, onnxruntime, cuda, or auto: the engine measured to be fastest for the workload on this
+                machine, or, without a measurement, the one that is usually fastest.
             precision: fp32; bf16 (the fp32 model in bfloat16, on CPUs that support it); int8, if the bundle contains
                 an int8 model; or auto: the bundle's default if the CPU supports it. Each model has its own
                 temperature and thresholds.
-            mode: latency, for single images, or throughput, for many.
+            workload: latency, for one photo at a time; throughput, for `stream` on many photos; or server, for calls
+                from several threads.
             threads: CPU threads; None: all available.
             abstain: mark predictions as `unknown` if the bundle has thresholds for that. Label and confidence are
                 not affected.
-            measure: with engine auto, measure which engine is fastest unless that is known. Takes about a second,
-                once per model and machine.
+            measure: measure which engine settings are fastest unless that is known. Takes a few seconds, once per
+                model, workload and machine. Has no effect for the workload server, which `assay serve` measures.
 
         Raises:
             BundleError: the file is not an intact bundle of a supported version, or its model cannot be run.
-            UsageError: there is no such engine, precision or mode, or the bundle contains no int8 model.
+            UsageError: there is no such engine, precision or workload, or the bundle contains no int8 model.
         """
-        bundle = Bundle.open(path)
-        chosen = _choose_precision(bundle, precision)
-        stored = stored_precision(chosen)
-        model, cache = bundle.model(stored), cache_folder()
-        try:
-            if engine == AUTO and chosen != "bf16":
-                engine = fastest_engine(model, threads, mode, cache / "engines", measure=measure)
-            loaded = create_engine(engine, model, threads, mode=mode, cache=cache / "compiled", bf16=chosen == "bf16")
-            _check_signature(bundle, loaded)
-            check_engine(loaded, bundle.info.preprocess.size, len(bundle.info.classes))
-        except EngineError as error:
-            raise BundleError(f"{path} cannot be run: {error}") from None
-        abstention = load_abstention_policy(bundle, stored) if abstain else None
-        return cls(bundle.info.at(stored), loaded, bundle, abstention, chosen)
+        check_workload(workload)
+        loader = ModelLoader(path, engine, precision=precision, threads=threads)
+        if measure and workload in TRIALS and loader.measurement(workload) is None:
+            benchmark = WorkloadBenchmark(lambda setup: cls.from_setup(loader, setup), TRIALS[workload])
+            loader.save(workload, benchmark.run(loader.candidate_setups(workload)))
+        return cls.from_loader(loader, workload, abstain=abstain)
+
+    @classmethod
+    def from_loader(cls, loader: ModelLoader, workload: Workload, *, abstain: bool = True) -> Self:
+        """Create a classifier with the settings measured to be fastest for a workload, else those of the rule.
+
+        Raises:
+            BundleError: the model cannot be run.
+            UsageError: there is no such engine.
+        """
+        measured = loader.measurement(workload)
+        if measured is not None:
+            # For example, the memory may not suffice for this engine.
+            with suppress(BundleError):
+                return cls.from_setup(loader, measured.setup, "measured", abstain=abstain)
+        return cls.from_setup(loader, loader.default_setup(workload), abstain=abstain)
+
+    @classmethod
+    def from_setup(
+        cls, loader: ModelLoader, setup: EngineSetup, source: SetupSource = "rule", *, abstain: bool = True
+    ) -> Self:
+        """Create a classifier whose engine is run as given; errors are those of `from_loader`."""
+        bundle, engine = loader.bundle, loader.create(setup)
+        abstention = load_abstention_policy(bundle, loader.stored) if abstain else None
+        return cls(
+            bundle.info.at(loader.stored),
+            engine,
+            bundle,
+            abstention,
+            loader.precision,
+            setup=setup,
+            setup_source=source,
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -163,7 +197,7 @@ class Classifier:
     def stream(self, photos: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Iterator[Prediction | Failure]:
         """Classify any number of images in constant memory; yields a prediction or failure for each, in order.
 
-        Threads read and decode images while the engine works. The iterable is consumed in the caller's thread, a
+        A thread per CPU reads, decodes and classifies. The iterable is consumed in the caller's thread, a
         few batches ahead of the predictions. Raises `UsageError` if `batch_size` is below 1.
         """
         if batch_size < 1:
@@ -172,8 +206,11 @@ class Classifier:
         def prepare(photo: ImageInput, index: int) -> PreparedImage:
             return input_path(photo), read_input(photo, self.preprocess, index)
 
-        for batch in prefetch(photos, prepare, batch_size):
-            yield from self.predict_prepared(batch)
+        # The same threads decode and classify, so that the two do not compete for the CPUs.
+        with ThreadPoolExecutor(cpu_count(), thread_name_prefix="assay-stream") as pool:
+            batches = prefetch(photos, prepare, batch_size, pool)
+            for predictions in run_streams(self.predict_prepared, batches, self.setup.streams, pool):
+                yield from predictions
 
     def predict_pixels(self, pixels: np.ndarray, sources: Sequence[str | None] | None = None) -> list[Prediction]:
         """Classify preprocessed images, uint8 [N, S, S, 3]; `sources` are the values of `Prediction.source`."""
@@ -261,8 +298,8 @@ class Classifier:
         """Return the calibrated probabilities for `outputs`, float64 [N, C] in class order."""
         return softmax(outputs.logits, self.info.temperature)
 
-    def predict_prepared(self, batch: Sequence[PreparedImage]) -> Iterator[Prediction | Failure]:
-        """Classify a batch of preprocessed images; yield a prediction or failure for each, in order.
+    def predict_prepared(self, batch: Sequence[PreparedImage]) -> list[Prediction | Failure]:
+        """Classify a batch of preprocessed images; return a prediction or failure for each, in order.
 
         The last digits of a prediction can depend on the other images of its batch.
         """
@@ -271,8 +308,7 @@ class Classifier:
         if readable:
             sources, inputs = zip(*readable, strict=True)
             predictions = iter(self.predict_pixels(np.stack(inputs), sources))
-        for _, pixels in batch:
-            yield pixels if isinstance(pixels, Failure) else next(predictions)
+        return [pixels if isinstance(pixels, Failure) else next(predictions) for _, pixels in batch]
 
     def _predictions(self, outputs: ModelOutputs, sources: Sequence[str | None]) -> list[Prediction]:
         rows = self.probabilities(outputs)
@@ -298,21 +334,3 @@ class Classifier:
     def _inconsistent(self, what: str) -> BundleError:
         where = self.info.name if self.bundle is None else self.bundle.path
         return BundleError(f"{where} is inconsistent: {what}")
-
-
-def _choose_precision(bundle: Bundle, requested: PrecisionChoice) -> ComputePrecision:
-    if requested not in get_args(PrecisionChoice):
-        raise UsageError(f"unknown precision {requested!r}: choose auto, fp32, bf16 or int8")
-    chosen = choose_precision(requested, bundle.info.precision, bundle.precisions)
-    if stored_precision(chosen) not in bundle.precisions:
-        raise UsageError(f"{bundle.path} contains no int8 model: use precision auto, or export it with int8")
-    return chosen
-
-
-def _check_signature(bundle: Bundle, engine: Engine) -> None:
-    images, logits = engine.signature
-    size, classes = bundle.info.preprocess.size, len(bundle.info.classes)
-    if images[1] not in (None, size):
-        raise BundleError(f"{bundle.path} is inconsistent: input of {size} pixels for a model of {images[1]}")
-    if logits[1] not in (None, classes):
-        raise BundleError(f"{bundle.path} is inconsistent: {classes} classes for a model of {logits[1]}")

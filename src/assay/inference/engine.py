@@ -3,16 +3,13 @@
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
 from assay.core.errors import AssayError
 
 INPUT = "images"
-
-EngineMode = Literal["latency", "throughput"]
-"""latency: shortest time for one image; throughput: most images per second, in batches or from many threads."""
 
 
 class EngineError(AssayError):
@@ -60,7 +57,7 @@ class ModelSignature(NamedTuple):
 
 
 class Engine(Protocol):
-    """A model loaded by an inference runtime. Thread-safe."""
+    """A model loaded by an inference runtime. Thread-safe: every call of `run` uses one stream."""
 
     @property
     def name(self) -> str:
@@ -85,14 +82,14 @@ class EngineFactory(Protocol):
     """Loads a model into an engine."""
 
     def __call__(
-        self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
+        self, model: bytes, threads: int | None = None, *, streams: int = 1, cache: Path | None = None
     ) -> Engine:
         """Load a serialised ONNX model with the input `images`, uint8 [N, S, S, 3], and the outputs of `ModelOutputs`.
 
         Args:
             model: the model.
             threads: CPU threads; None: all available.
-            mode: optimise for latency or throughput.
+            streams: concurrent calls that the threads are divided among.
             cache: folder for compiled models; None: no cache.
 
         Raises:

@@ -1,9 +1,9 @@
-"""Read images in every accepted form (path, bytes, Pillow, array) and prefetch batches of them with threads."""
+"""Read images in every accepted form (path, bytes, Pillow, array) and process batches of them in threads."""
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from assay.core.cpu import cpu_count
 from assay.core.files import open_file
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, inspect, sniff
 from assay.image.color_management import srgb_transform_of_image
@@ -140,11 +139,7 @@ _Photo = TypeVar("_Photo")
 
 
 def prefetch(
-    photos: Iterable[_Photo],
-    prepare: Callable[[_Photo, int], PreparedImage],
-    batch_size: int,
-    *,
-    threads: int | None = None,
+    photos: Iterable[_Photo], prepare: Callable[[_Photo, int], PreparedImage], batch_size: int, pool: Executor
 ) -> Iterator[list[PreparedImage]]:
     """Read and preprocess images in threads, and yield them in batches in order.
 
@@ -155,11 +150,10 @@ def prefetch(
         photos: images in any form that `prepare` accepts.
         prepare: reads and preprocesses an image, given with its index, in one of the threads.
         batch_size: images per batch.
-        threads: None: one per available CPU.
+        pool: the threads.
     """
     numbered = enumerate(photos)
     pending: deque[Future[PreparedImage]] = deque()
-    pool = ThreadPoolExecutor(threads or cpu_count(), thread_name_prefix="assay-read")
 
     def submit(count: int) -> None:
         for index, photo in islice(numbered, count):
@@ -172,4 +166,26 @@ def prefetch(
             submit(len(batch))
             yield [future.result() for future in batch]
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in pending:
+            future.cancel()
+
+
+def run_streams(
+    work: Callable[[list[PreparedImage]], _Result], batches: Iterable[list[PreparedImage]], streams: int, pool: Executor
+) -> Iterator[_Result]:
+    """Call `work` with batches in threads of `pool`, at most `streams` at a time, and yield the results in order."""
+    left = iter(batches)
+    working: deque[Future[_Result]] = deque()
+    try:
+        while True:
+            if len(working) == streams:
+                yield working.popleft().result()
+            batch = next(left, None)
+            if batch is None:
+                break
+            working.append(pool.submit(work, batch))
+        while working:
+            yield working.popleft().result()
+    finally:
+        for future in working:
+            future.cancel()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from assay.core.cpu import cpu_count
-from assay.inference.engine import INPUT, EngineError, EngineMode, ModelOutputs, ModelSignature, import_runtime
+from assay.inference.engine import INPUT, EngineError, ModelOutputs, ModelSignature, import_runtime
 
 _ERRORS_ONLY = 3
 
@@ -18,8 +18,9 @@ _ERRORS_ONLY = 3
 class OnnxRuntimeEngine:
     """An ONNX model loaded by ONNX Runtime; `cache` is not used.
 
-    With the mode throughput, idle threads sleep instead of spinning, and leave the CPU to decoding. Raises
-    `EngineError` if ONNX Runtime is not installed or cannot run the model.
+    With several streams, every call computes in its own thread, or with `threads / streams` of one shared pool. Idle
+    threads then sleep instead of spinning, and leave the CPU to other calls and to decoding. Raises `EngineError` if
+    ONNX Runtime is not installed or cannot run the model.
     """
 
     name = "onnxruntime"
@@ -28,18 +29,18 @@ class OnnxRuntimeEngine:
     _providers: ClassVar[list[Any]] = ["CPUExecutionProvider"]
 
     def __init__(
-        self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
+        self, model: bytes, threads: int | None = None, *, streams: int = 1, cache: Path | None = None
     ) -> None:
         del cache
         runtime = _import_onnxruntime()
         self._failures = _error_types()
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads or cpu_count()
+        options.intra_op_num_threads = max(1, (threads or cpu_count()) // streams)
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         # The model is in memory: never read external data from a folder such as the working directory.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        options.add_session_config_entry("session.intra_op.allow_spinning", "01"[mode == "latency"])
+        options.add_session_config_entry("session.intra_op.allow_spinning", "01"[streams == 1])
         try:
             # No fallback: for a second attempt ONNX Runtime prints to standard output.
             self._session = runtime.InferenceSession(model, options, providers=self._providers, enable_fallback=0)
@@ -72,7 +73,7 @@ class OnnxRuntimeEngine:
 
 
 class CudaEngine(OnnxRuntimeEngine):
-    """An ONNX model on the first NVIDIA GPU, with full 32-bit precision; `mode` and `cache` have no effect.
+    """An ONNX model on the first NVIDIA GPU, with full 32-bit precision; `streams` and `cache` have no effect.
 
     `threads` is for operators without a GPU kernel. Raises `EngineError` if there is no GPU, its libraries cannot be
     loaded, or it cannot run the model.
@@ -86,12 +87,12 @@ class CudaEngine(OnnxRuntimeEngine):
     ]
 
     def __init__(
-        self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
+        self, model: bytes, threads: int | None = None, *, streams: int = 1, cache: Path | None = None
     ) -> None:
         needs = "pip install onnxruntime-gpu, and the NVIDIA driver, CUDA and cuDNN"
         if "CUDAExecutionProvider" not in _import_onnxruntime().get_available_providers():
             raise EngineError(f"this ONNX Runtime has no GPU support: {needs}")
-        super().__init__(model, threads, mode=mode, cache=cache)
+        super().__init__(model, threads, streams=streams, cache=cache)
         # A provider that cannot be loaded is skipped silently.
         if "CUDAExecutionProvider" not in self._session.get_providers():
             raise EngineError(f"the GPU cannot be used: {needs}")

@@ -56,7 +56,7 @@ class PredictJob:
             self.model,
             engine=self.engine,
             precision=self.precision,
-            mode="throughput",
+            workload="throughput",
             threads=self.threads,
             abstain=self.abstain,
             measure=measure,

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ from pyarrow import parquet
 from assay.core.errors import AssayError
 from assay.image import Preprocess
 from assay.inference import BATCH_SIZE, Classifier, Failure
-from assay.inference.inputs import PreparedImage, prefetch, read_input
+from assay.inference.inputs import PreparedImage, prefetch, read_input, run_streams
 from assay.inference.prediction_tables import arrow_table, prediction_row
 from assay.scale import storage
 from assay.scale.photo_list import PhotoRef, image_column
@@ -56,11 +57,12 @@ def decode_partition(photos: Sequence[PhotoRef], preprocess: Preprocess) -> Iter
         return content.photo.source, _read(content, preprocess)
 
     remote = any(storage.is_url(photo.file) and photo.row is None for photo in photos)
-    return prefetch(_contents(photos), prepare, BATCH_SIZE, threads=_REMOTE_READERS if remote else _LOCAL_READERS)
+    with ThreadPoolExecutor(_REMOTE_READERS if remote else _LOCAL_READERS, thread_name_prefix="assay-read") as pool:
+        yield from prefetch(_contents(photos), prepare, BATCH_SIZE, pool)
 
 
 def write_partition(
-    classifier: Classifier, batches: Iterable[Sequence[PreparedImage]], folder: str, partition: int
+    classifier: Classifier, batches: Iterable[list[PreparedImage]], folder: str, partition: int
 ) -> PartitionResult:
     """Classify the batches of a partition and write the predictions to its file, as a whole.
 
@@ -69,7 +71,10 @@ def write_partition(
     Raises:
         AssayError: the model fails, or the file cannot be written.
     """
-    rows = [prediction_row(answer) for batch in batches for answer in classifier.predict_prepared(batch)]
+    streams = classifier.setup.streams
+    with ThreadPoolExecutor(streams, thread_name_prefix="assay-stream") as pool:
+        answers = run_streams(classifier.predict_prepared, batches, streams, pool)
+        rows = [prediction_row(answer) for batch in answers for answer in batch]
     table = arrow_table(rows, classifier.classes, abstention=classifier.abstention is not None)
     target = io.BytesIO()
     parquet.write_table(table, target)

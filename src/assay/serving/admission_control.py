@@ -13,9 +13,14 @@ _INCOMING_SHARE = 8
 
 
 class AdmissionController:
-    """Limits the number of images that are processed or waiting to `capacity`."""
+    """Limits the number of images that are processed or waiting to `capacity`.
+
+    Attributes:
+        on_request: called when a body begins to arrive and when images begin to be processed.
+    """
 
     def __init__(self, capacity: int) -> None:
+        self.on_request: Callable[[], None] = lambda: None
         self._capacity, self._in_progress, self._incoming = capacity, 0, 0
         self._last_completion: float | None = None
         self._interval = 0.0
@@ -40,6 +45,7 @@ class AdmissionController:
     def incoming(self) -> Iterator[None]:
         """Count a body while it is read."""
         self._incoming += 1
+        self.on_request()
         try:
             yield
         finally:
@@ -50,6 +56,7 @@ class AdmissionController:
         """Count images while they are processed; raise `OverloadError` if there is no capacity for all of them."""
         self.check(images)
         self._in_progress += images
+        self.on_request()
         try:
             yield
         finally:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
+from assay.inference import EngineSetup
 from assay.serving.telemetry import BatchCompleted, QueueLengthChanged, TelemetrySink
 
 _In = TypeVar("_In")
@@ -21,8 +23,6 @@ _Out = TypeVar("_Out")
 _NICE_INCREMENT = 5
 """Nice levels below the event loop's thread. On two busy processors this reduces the 99th percentile of the
 time to reject a request at full load from 110 ms to 40 ms, and costs no throughput."""
-_SMOOTHING = 0.2
-"""Weight of the newest batch in the measured time per item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,70 +37,95 @@ class BatchResult(Generic[_Out]):
 @dataclass(slots=True)
 class _QueuedItem(Generic[_In, _Out]):
     item: _In
+    few: bool
     since: float
     future: asyncio.Future[BatchResult[_Out]]
 
 
 class Batcher(Generic[_In, _Out]):
-    """Runs a function over batches of items, in its own thread. Use it from one event loop.
+    """Runs functions over batches of items, in threads. Use it from one event loop.
 
-    An item that arrives while the function is idle is processed at once; while it is busy, items are collected.
-    Items whose future was cancelled are skipped. There is no close method: no task exists while idle, and the
-    thread ends when the batcher is garbage collected.
+    While few items are in progress, batches run one at a time with all CPU threads. While more are in progress than
+    half of the CPU threads, batches run at the same time, each with the threads of one stream. An item never waits for
+    others: a batch consists of those that arrived while all streams were busy, divided among the streams that are
+    idle by then. Items whose future was cancelled are skipped. There is no close method: no task exists while idle, and
+    the threads end when the batcher is garbage collected.
 
     Args:
-        run: maps 1 to `size` inputs to as many outputs; called in one thread.
-        wait: seconds that the oldest item may wait for others after a batch has ended.
+        run: maps inputs to as many outputs with the threads of one stream; called by several threads.
+        run_few: the same with all CPU threads; called by one thread at a time.
+        setup: number of streams and threads, and the largest batch.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[_In]], Sequence[_Out]], size: int, wait: float, telemetry: TelemetrySink
+        self,
+        run: Callable[[Sequence[_In]], Sequence[_Out]],
+        run_few: Callable[[Sequence[_In]], Sequence[_Out]],
+        setup: EngineSetup,
+        telemetry: TelemetrySink,
     ) -> None:
-        self._run, self._size, self._wait, self._telemetry = run, size, wait, telemetry
+        self._run, self._run_few, self._setup, self._telemetry = run, run_few, setup, telemetry
         self._queue: deque[_QueuedItem[_In, _Out]] = deque()
-        self._executor = compute_executor(1, "assay-inference")
-        self._busy = False
-        self._seconds_per_item = 0.0
+        self._executor = compute_executor(setup.streams + 1, "assay-inference")
+        self._scheduled = False
+        self._running = 0
+        self._running_few = False
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    @property
-    def seconds_per_item(self) -> float:
-        """Recent processing time of an item, in seconds; 0 before the first."""
-        return self._seconds_per_item
+    async def submit(self, item: _In, in_progress: int = 1) -> BatchResult[_Out]:
+        """Queue an item and wait for its output; raise what the function raised for the batch.
 
-    async def submit(self, item: _In) -> BatchResult[_Out]:
-        """Queue an item and wait for its output; raise what the function raised for the batch."""
+        `in_progress` is the number of items that are processed now, in any way, this one included.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[BatchResult[_Out]] = loop.create_future()
-        self._queue.append(_QueuedItem(item, time.perf_counter(), future))
+        few = self._setup.streams == 1 or 2 * in_progress <= self._setup.threads
+        self._queue.append(_QueuedItem(item, few, time.perf_counter(), future))
         self._telemetry.emit(QueueLengthChanged(len(self._queue)))
-        if not self._busy:
-            self._busy = True
+        if not self._scheduled:
+            self._scheduled = True
             # In the loop's next iteration, so that items submitted together share a batch.
-            loop.call_soon(self._start_batch)
+            loop.call_soon(self._start_batches)
         return await future
 
-    def _start_batch(self) -> None:
+    def _start_batches(self) -> None:
+        self._scheduled = False
+        while self._queue and self._may_start(few := self._queue[0].few):
+            batch = self._next_batch(few)
+            self._telemetry.emit(QueueLengthChanged(len(self._queue)))
+            if not batch:
+                continue
+            start = time.perf_counter()
+            run, items = self._run_few if few else self._run, [queued.item for queued in batch]
+            self._running += not few
+            self._running_few |= few
+            running = asyncio.get_running_loop().run_in_executor(self._executor, run, items)
+            running.add_done_callback(partial(self._finish_batch, batch, start, few))
+
+    def _may_start(self, few: bool) -> bool:
+        return not self._running_few if few else self._running < self._setup.streams
+
+    def _next_batch(self, few: bool) -> list[_QueuedItem[_In, _Out]]:
+        """Take waiting items, a share for each idle stream."""
+        idle = 1 if few else self._setup.streams - self._running
+        size = min(self._setup.batch, -(-len(self._queue) // idle))
         batch: list[_QueuedItem[_In, _Out]] = []
-        while self._queue and len(batch) < self._size:
+        while self._queue and len(batch) < size:
             queued = self._queue.popleft()
             if not queued.future.done():
                 batch.append(queued)
-        self._telemetry.emit(QueueLengthChanged(len(self._queue)))
-        if not batch:
-            self._busy = False
-            return
-        start = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._executor, self._run, [queued.item for queued in batch])
-        running.add_done_callback(lambda done: self._finish_batch(batch, start, done))
+        return batch
 
     def _finish_batch(
-        self, batch: list[_QueuedItem[_In, _Out]], start: float, running: asyncio.Future[Sequence[_Out]]
+        self, batch: list[_QueuedItem[_In, _Out]], start: float, few: bool, running: asyncio.Future[Sequence[_Out]]
     ) -> None:
-        """Set the futures of a batch, and start the next one, now or when more items have arrived."""
+        """Set the futures of a batch, and start the next ones."""
+        if few:
+            self._running_few = False
+        else:
+            self._running -= 1
         seconds = time.perf_counter() - start
         error = running.exception()
         outputs: Sequence[_Out] = () if error is not None else running.result()
@@ -112,13 +137,8 @@ class Batcher(Generic[_In, _Out]):
             else:
                 queued.future.set_result(BatchResult(outputs[index], start - queued.since, seconds))
         if error is None:
-            each, average = seconds / len(batch), self._seconds_per_item
-            self._seconds_per_item = each if average == 0 else _SMOOTHING * each + (1 - _SMOOTHING) * average
             self._telemetry.emit(BatchCompleted(len(batch)))
-        delay = 0.0
-        if self._queue and len(self._queue) < self._size:
-            delay = max(0.0, self._queue[0].since + self._wait - time.perf_counter())
-        asyncio.get_running_loop().call_later(delay, self._start_batch)
+        self._start_batches()
 
 
 def compute_executor(threads: int, name: str) -> ThreadPoolExecutor:

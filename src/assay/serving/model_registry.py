@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from assay.bundle import BundleError
 from assay.core.errors import UsageError
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import is_image_file, walk_images
-from assay.inference import Classifier, Failure, Prediction
+from assay.inference import Classifier, EngineSetup, Failure, ModelLoader, Prediction
 from assay.serving.batching import Batcher
 from assay.serving.decoding import ImageLimits
 from assay.serving.settings import BatchSettings, ModelSettings, ModelSource, UploadSettings
@@ -37,29 +38,58 @@ def check_golden(classifier: Classifier, folder: Path) -> None:
             raise BundleError(f"{source} cannot be used: it classifies golden image {path} as {prediction.label!r}")
 
 
+def make_batcher(
+    classifier: Classifier, single: Classifier, setup: EngineSetup, telemetry: TelemetrySink
+) -> Batcher[np.ndarray, Prediction]:
+    """Return a batcher of preprocessed images, uint8 [S, S, 3]; `single` uses all CPU threads for each call."""
+    return Batcher(
+        lambda items: classifier.predict_pixels(np.stack(items)),
+        lambda items: single.predict_pixels(np.stack(items)),
+        setup,
+        telemetry,
+    )
+
+
 class ServedModel:
-    """A model with its batcher and the limits on its images."""
+    """A model with its batcher and the limits on its images.
+
+    Attributes:
+        name: its name in requests.
+        loader: the bundle it was loaded from.
+        classifier: runs several calls at a time, each in one stream.
+        info: metadata of the bundle.
+        setup: how its engine is run.
+        batcher: classifies preprocessed images, uint8 [S, S, 3].
+        image_limits: which images are accepted.
+        max_image_bytes: size of the largest accepted file.
+    """
 
     def __init__(
         self,
         name: str,
-        classifier: Classifier,
+        loader: ModelLoader,
+        *,
         batching: BatchSettings,
         uploads: UploadSettings,
         telemetry: TelemetrySink,
     ) -> None:
-        self.name = name
-        self.classifier = classifier
-        self.info = classifier.info
-        self.batcher: Batcher[np.ndarray, Prediction] = Batcher(
-            self._predict, batching.batch_size, batching.batch_wait, telemetry
-        )
+        """Load the engine with the settings measured for a server, else those of the rule.
+
+        Raises:
+            BundleError: the model cannot be run.
+        """
+        self.name, self.loader = name, loader
+        self.classifier = Classifier.from_loader(loader, "server")
+        self.info, self.setup = self.classifier.info, self.classifier.setup
+        if batching.batch_size is not None:
+            self.setup = replace(self.setup, batch=batching.batch_size)
+        single = self.classifier
+        if self.setup.streams > 1:
+            single = Classifier.from_setup(loader, replace(self.setup, streams=1))
+        self.batcher = make_batcher(self.classifier, single, self.setup, telemetry)
         serve = self.info.serve
         self.image_limits = ImageLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
         self.max_image_bytes = int((uploads.max_megabytes or serve.max_megabytes) * 2**20)
-
-    def _predict(self, pixels: Sequence[np.ndarray]) -> list[Prediction]:
-        return self.classifier.predict_pixels(np.stack(pixels))
 
     @property
     def precision(self) -> str:
@@ -125,18 +155,36 @@ class ModelRegistry:
                 self._register(self._sources[name], model)
             return {model.name: model.info.version for model in self}
 
+    async def apply_measurement(self, model: ServedModel) -> ServedModel:
+        """Replace a model by the same one with the measured engine settings, and return it.
+
+        If the model was reloaded in the meantime, it is not replaced.
+
+        Raises:
+            BundleError: the model cannot be run.
+        """
+        tuned = await asyncio.to_thread(self._create, model.name, model.loader)
+        if self._models.get(model.name) is model:
+            self._models[model.name] = tuned
+        return tuned
+
     def _load_all(self) -> dict[str, ServedModel]:
         return {name: self._load(source, self._models[name]) for name, source in self._sources.items()}
 
     def _load(self, source: ModelSource, old: ServedModel | None = None) -> ServedModel:
         settings = self._settings
-        classifier = Classifier.load(source.path, settings.engine, precision=settings.precision, threads=self._threads)
-        if settings.golden is not None:
-            check_golden(classifier, settings.golden)
-        if old is not None and classifier.classes != old.classifier.classes:
+        loader = ModelLoader(source.path, settings.engine, precision=settings.precision, threads=self._threads)
+        info = loader.bundle.info
+        if old is not None and info.classes != old.info.classes:
             raise BundleError(f"{source.path} has other classes than the model that it replaces: restart the server")
-        name = source.name or (classifier.info.name if old is None else old.name)
-        return ServedModel(name, classifier, self._batching, self._uploads, self._telemetry)
+        name = source.name or (info.name if old is None else old.name)
+        model = self._create(name, loader)
+        if settings.golden is not None:
+            check_golden(model.classifier, settings.golden)
+        return model
+
+    def _create(self, name: str, loader: ModelLoader) -> ServedModel:
+        return ServedModel(name, loader, batching=self._batching, uploads=self._uploads, telemetry=self._telemetry)
 
     def _register(self, source: ModelSource, model: ServedModel) -> None:
         self._sources[model.name] = source

@@ -190,7 +190,9 @@ class Service:
         end = asyncio.get_running_loop().time() + deadline
         with self.admission.acquire(count):
             async with fail_at(end, deadline):
-                outputs = await asyncio.gather(*map(model.batcher.submit, pixels))
+                outputs = await asyncio.gather(
+                    *(model.batcher.submit(image, self.admission.in_progress) for image in pixels)
+                )
         self.admission.completed(time.perf_counter(), count)
         results = [ClassificationResult.from_prediction(image, each.output) for each in outputs]
         for outcome, result in zip(outcomes, results, strict=True):
@@ -212,7 +214,7 @@ class Service:
             start = time.perf_counter() if started is None else started.since
             image, pixels = await (decode() if started is None else started.work)
             decoded = time.perf_counter()
-            batched = await model.batcher.submit(pixels)
+            batched = await model.batcher.submit(pixels, self.admission.in_progress)
             heat_map = await self._heat_map(model, upload.data, image) if explain else None
         self.admission.completed(time.perf_counter())
         result = ClassificationResult.from_prediction(image, batched.output, heat_map)

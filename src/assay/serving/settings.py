@@ -93,6 +93,8 @@ class ModelSettings(Settings):
     """auto: the precision that the bundle prefers."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads for inference in each worker; unset: the number of processors divided by that of the workers."""
+    measure: bool = True
+    """Measure, while no requests are processed, which engine settings are fastest for this server, and use them."""
     golden: Path | None = None
     """Folder of images that a new bundle must classify before it is used; those in a folder named after a class
     must be classified as that class."""
@@ -126,10 +128,8 @@ class UploadSettings(Settings):
 class BatchSettings(Settings):
     """How requests are batched, and how long they may wait."""
 
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 16
-    """Largest batch."""
-    batch_wait: Annotated[float, Field(ge=0)] = 0.002
-    """Seconds that an image may wait for others after a batch has ended; with an idle model it never waits."""
+    batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Largest batch; unset: the size up to which throughput was measured to rise, 4 without a measurement."""
     queue: Annotated[int, Field(ge=1)] = 64
     """Largest number of images in progress or waiting; further ones are rejected with 503."""
     deadline: Annotated[float, Field(gt=0)] = 10.0

@@ -24,6 +24,7 @@ from assay.serving.app import create_app
 from assay.serving.batching import exit_despite_threads
 from assay.serving.components import make_components
 from assay.serving.decoding import DECODE_THREAD_PREFIX
+from assay.serving.engine_tuner import EngineTuner, can_tune
 from assay.serving.model_registry import ModelRegistry
 from assay.serving.server import Server
 from assay.serving.service import Service
@@ -34,11 +35,15 @@ from assay.serving.telemetry.telemetry import make_telemetry
 
 
 def startup_messages(settings: ServeSettings, models: ModelRegistry, listening: socket.socket) -> list[str]:
-    """Return the lines to print when a server is ready: one for each model, and where requests are recorded."""
+    """Return the lines to print when a server is ready: models, their engine settings, where requests are recorded."""
     address = server_url(listening, tls=settings.tls.on)
     lines = [
         f"{address} answers with {model.name} {model.info.version} ({model.classifier.runtime})" for model in models
     ]
+    later = "; measured while the server is idle" if can_tune(settings.models) else ""
+    for model in models:
+        reason = f"by rule{later}" if model.classifier.setup_source == "rule" else "measured for this server"
+        lines.append(f"engine settings of {model.name}: {model.setup} ({reason})")
     return [*lines, settings.request_log.description]
 
 
@@ -75,11 +80,17 @@ def run_server(
             service = Service(settings, models, make_components(settings, telemetry), threads=threads)
             service.on_reload = on_reload
             await service.components.start()
+            tuner = EngineTuner(models, lambda: service.admission.in_progress)
+            service.admission.on_request = tuner.on_request
+            tuning = asyncio.create_task(tuner.run()) if can_tune(settings.models) else None
             server = Server(create_app(service), service, lambda: on_ready(models), parent_pipe)
             _freeze_garbage_collection()
             try:
                 await server.serve(listening)
             finally:
+                if tuning is not None:
+                    tuning.cancel()
+                    await asyncio.wait([tuning])
                 await service.close()
 
         with asyncio.Runner(loop_factory=Config("", log_config=None).get_loop_factory()) as runner:
