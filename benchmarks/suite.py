@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import networks
+import server_engine
 import servers
 import slow
 from processes import Place, measure_apart
@@ -134,6 +135,21 @@ def _server(place: Place, say: Say) -> Found:
             rows += [Row(f"{name}: latency {key}", tuple(values[key]), " ms") for key in ("p50", "p99")]
     rows.append(Row("Assay: requests per second, all cache hits", tuple(ours["hits"])))
     return Found(rows, found, tuple(failures))
+
+
+def _engine(place: Place, say: Say) -> Found:
+    found = server_engine.measure(place, say)
+    rows = [
+        Row("requests per second after engines were measured, against a fresh server", tuple(found["rate"]), "×", 0.97),
+        Row("processor time per request, likewise", tuple(found["processor time"]), "×", 1.03, at_least=False),
+        Row(
+            "requests per second relative to (processors - client) / (decoding + inference)",
+            tuple(found["share of the limit"]),
+            "",
+            0.85,
+        ),
+    ]
+    return Found(rows, found)
 
 
 def _overload(place: Place, say: Say) -> Found:
@@ -326,6 +342,7 @@ def _folder(place: Place, say: Say) -> Found:
 BENCHMARKS = {
     "network": Benchmark("One photo at a time, in one process.", _network),
     "server": Benchmark("Photos over HTTP, eight at a time; client and server share the processors.", _server),
+    "engine": Benchmark("Whether measuring engines slows a server down, and its share of the limit.", _engine),
     "overload": Benchmark(
         "Requests at twice the rate that the server can handle, sent at fixed times (open loop).", _overload
     ),

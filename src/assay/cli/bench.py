@@ -1,5 +1,6 @@
 """`assay bench`: measure the latency, throughput, memory and accuracy of a classifier on this machine."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from assay.benchmark.results import BenchmarkResult, BenchmarkRow
+    from assay.core.progress import Progress
+    from assay.inference import Workload
+    from assay.inference.workload import EngineMeasurement
+
+_TRIALS_OF_WORKLOADS = 200
+"""Approximate number of trials of all workloads together, on two CPUs."""
+_WORKLOAD_NAMES = {"latency": "one photo", "server": "server", "throughput": "folder"}
 
 
 def bench(
@@ -24,6 +32,12 @@ def bench(
     seconds: Annotated[
         float, typer.Option(help="Approximate measuring time, excluding engine start-up and accuracy.")
     ] = 60.0,
+    workloads: Annotated[
+        bool,
+        typer.Option(
+            help="Also measure engine settings for one photo, a server and a folder; later commands use them."
+        ),
+    ] = True,
     to: Annotated[Path | None, typer.Option(help="Output folder for bench.json and bench.png.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -32,6 +46,9 @@ def bench(
     Measures latency, throughput, start-up time, memory, time per stage and, with labelled photos, accuracy.
     Each combination runs in a fresh process; results are medians over several rounds. Timings on a busy
     machine are unreliable; check the load.
+
+    Then the engine settings (engine, streams, batch size) for one photo at a time, for a server and for a folder
+    of photos are compared, with the precision that is used by default. `predict` and `serve` use the fastest.
 
     Example: assay bench model.assay photos/ --to bench
     """
@@ -49,13 +66,46 @@ def bench(
             seconds=seconds,
             progress=progress,
         )
+        settings = _measure_workloads(model, seconds, progress) if workloads and result.measured else {}
     written = [] if to is None else write_benchmark(result, to)
     if json:
-        print_json(result.to_dict())
+        print_json({**result.to_dict(), "workloads": {name: asdict(found) for name, found in settings.items()}})
     else:
+        _print_workloads(settings)
         _print_result(result, written)
     if not result.measured:
         raise typer.Exit(1)
+
+
+def _measure_workloads(model: Path, seconds: float, progress: "Progress") -> "dict[Workload, EngineMeasurement]":
+    from assay.core.cpu import cpu_count
+    from assay.inference import WORKLOADS
+    from assay.serving.engine_measurement import EngineMeasurementJob, measure_in_process
+
+    found = {}
+    for done, workload in enumerate(WORKLOADS):
+        progress("measuring workloads", done, len(WORKLOADS))
+        job = EngineMeasurementJob(
+            str(model), workload, "auto", "auto", cpu_count(), seconds=seconds / _TRIALS_OF_WORKLOADS
+        )
+        found[workload] = measure_in_process(job)
+    progress("measuring workloads", len(WORKLOADS), len(WORKLOADS))
+    return found
+
+
+def _print_workloads(settings: "dict[Workload, EngineMeasurement]") -> None:
+    rows = [
+        [
+            _WORKLOAD_NAMES[workload] if place == 0 else "",
+            name,
+            f"{rate:.1f}",
+            "used" if name == str(found.setup) else "",
+        ]
+        for workload, found in settings.items()
+        for place, (name, rate) in enumerate(found.rates.items())
+    ]
+    if rows:
+        echo_text(_table(("engine, streams × threads, batch", "photos/s", ""), rows))
 
 
 def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -40,6 +41,8 @@ class EngineMeasurementJob:
     precision: PrecisionChoice
     threads: int
     background: bool = False
+    seconds: float = 0.3
+    """Duration of a trial."""
 
     @property
     def command(self) -> list[str]:
@@ -66,10 +69,36 @@ def measure(job: EngineMeasurementJob) -> EngineMeasurement:
         return asyncio.run(_serve_photos(classifier, single, job.threads, seconds))
 
     trial = server_trial if job.workload == "server" else TRIALS[job.workload]
-    benchmark = WorkloadBenchmark(load, trial, is_valid=stops.none_since_last_call)
+    benchmark = WorkloadBenchmark(load, trial, job.seconds, stops.none_since_last_call)
     measurement = benchmark.run(loader.candidate_setups(job.workload), batches=job.workload == "server")
     loader.save(job.workload, measurement)
     return measurement
+
+
+def measure_in_process(job: EngineMeasurementJob) -> EngineMeasurement:
+    """Measure a job in a process of its own, and save the result for later loads.
+
+    Raises:
+        AssayError: the bundle cannot be read, no engine can run its model, or the process died.
+    """
+    # In its own session, so that Ctrl-C reaches only this process. The other one exits when its standard input is
+    # closed, that is, whenever this process ends.
+    with subprocess.Popen(  # noqa: S603 - our own module
+        job.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    ) as process:
+        try:
+            output = "" if process.stdout is None else process.stdout.read()
+        finally:
+            process.kill()
+    return parse_output(output)
+
+
+def parse_output(output: str) -> EngineMeasurement:
+    """Return the measurement that a process has printed; `AssayError` if there is none."""
+    values = json.loads((output.splitlines() or ['{"error": "the process that measures died"}'])[-1])
+    if "error" in values:
+        raise AssayError(values["error"])
+    return EngineMeasurement(EngineSetup(**values["setup"]), values["rates"])
 
 
 async def _serve_photos(classifier: Classifier, single: Classifier, threads: int, seconds: float) -> float:

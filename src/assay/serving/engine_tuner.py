@@ -1,7 +1,6 @@
 """Measure engine settings while the server is idle, and switch models to those that are fastest."""
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from assay.core.errors import AssayError
 from assay.core.files import cache_folder
 from assay.core.locks import open_locked
-from assay.serving.engine_measurement import EngineMeasurementJob
+from assay.serving.engine_measurement import EngineMeasurementJob, parse_output
 from assay.serving.model_registry import ModelRegistry, ServedModel
 from assay.serving.settings import ModelSettings
 
@@ -39,7 +38,7 @@ class EngineTuner:
     def __init__(self, models: ModelRegistry, in_progress: Callable[[], int]) -> None:
         self._models, self._in_progress = models, in_progress
         self._last_request = time.monotonic()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[str] | None = None
         self._stopped = False
         self._failed: set[str] = set()
 
@@ -98,7 +97,12 @@ class EngineTuner:
         # In a process group of its own: Ctrl-C does not reach it, and if this process is killed while it is stopped,
         # the kernel ends it (POSIX: a group that becomes orphaned with a stopped member receives SIGHUP and SIGCONT).
         process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own module; starting it takes milliseconds
-            job.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0
+            job.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            process_group=0,
         )
         self._process, self._stopped = process, False
         output = asyncio.ensure_future(asyncio.to_thread(_read_output, process))
@@ -107,7 +111,8 @@ class EngineTuner:
             # `assay bench` may save a result as well.
             while loader.measurement("server") is None:
                 if output.done():
-                    raise AssayError(_error(output.result()))
+                    parse_output(output.result())
+                    raise AssayError("the result cannot be saved in the cache folder")
                 if time.monotonic() > deadline:
                     raise AssayError(f"not finished after {_TIMEOUT:.0f} s")
                 await asyncio.wait([output], timeout=_POLL_INTERVAL)
@@ -125,13 +130,5 @@ def can_tune(settings: ModelSettings) -> bool:
     return settings.measure and sys.platform != "win32"
 
 
-def _read_output(process: subprocess.Popen[bytes]) -> bytes:
-    return b"" if process.stdout is None else process.stdout.read()
-
-
-def _error(output: bytes) -> str:
-    """Return why there is no measurement after the process has ended."""
-    lines = output.decode(errors="replace").splitlines()
-    if not lines:
-        return "its process ended without a result"
-    return str(json.loads(lines[-1]).get("error", "the result cannot be saved in the cache folder"))
+def _read_output(process: subprocess.Popen[str]) -> str:
+    return "" if process.stdout is None else process.stdout.read()
