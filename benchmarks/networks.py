@@ -10,8 +10,10 @@ from collections.abc import Callable
 from processes import BASELINES, HERE, Place, rivals_python, run_json, take_turns
 
 PLAIN = "eager PyTorch"
+UNLIMITED = "ONNX Runtime, plain"
+"""The only program whose instructions cannot be limited."""
 RIVALS = {
-    "ONNX Runtime, plain": "onnxruntime_plain.py",
+    UNLIMITED: "onnxruntime_plain.py",
     "fastai learn.predict": "fastai_predict.py",
     "Ultralytics classify": "ultralytics_classify.py",
 }
@@ -29,7 +31,8 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[Times, list[str]]
         PLAIN: [python, str(BASELINES / "eager.py")],
     }
     if place.rivals:
-        commands |= {name: [python, str(BASELINES / file)] for name, file in RIVALS.items()}
+        rivals = {name: file for name, file in RIVALS.items() if not (place.limited and name == UNLIMITED)}
+        commands |= {name: [python, str(BASELINES / file)] for name, file in rivals.items()}
 
     def measure_one(_name: str, command: list[str]) -> dict[str, float]:
         result = run_json([*command, str(seconds)], place.environment(), timeout=300)

@@ -1,7 +1,8 @@
 """What all contenders share: photos, one set of random ResNet-18 weights, and the models made of it.
 
 The weights are named as torchvision's. From them come a plain ONNX file and two bundles of Assay's, one that
-looks at whole photos and one at their top 30 %, each with an int8 model calibrated on the photos.
+looks at whole photos and one at their top 30 %, each with an int8 model calibrated on the photos. A third bundle
+contains EfficientNet-Lite0, Assay's default network.
 """
 
 import os
@@ -26,6 +27,7 @@ from assay.recipe import NetSpec, PreprocessSpec
 CLASSES = 10
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LITE = "efficientnet-lite0"
 REGIONS = {"whole": (0.0, 0.0, 1.0, 1.0), "region": (0.0, 0.0, 1.0, 0.3)}
 
 
@@ -57,18 +59,18 @@ def extract_photos(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def make_bundle(path: Path, network: ClassifierNetwork, photos: list[Path], roi: tuple[float, ...]) -> None:
-    """Write a bundle whose int8 model answers, as training would."""
+def make_bundle(path: Path, network: ClassifierNetwork, photos: list[Path], roi: tuple[float, ...]) -> bytes:
+    """Write a bundle whose int8 model answers, as training would; return that model."""
     spec = PreprocessSpec(resize_mode="stretch", roi=roi, size=SIDE, mean=MEAN, std=STD)
     preprocess = Preprocess(spec)
     squares = np.stack([preprocess.read(photo.read_bytes()) for photo in photos])
     classes = tuple(f"class {number}" for number in range(CLASSES))
-    info = BundleInfo(name="resnet18", classes=classes, preprocess=spec)
+    info = BundleInfo(name=path.stem, classes=classes, preprocess=spec)
     write_bundle(path, network, info, squares[:4], ENGINES)
     bundle = Bundle.open(path)
     model = Quantizer.observe(bundle.model("fp32"), [squares[:8], squares[8:16]], cpu_count()).model()
     amend_bundle(bundle, {"precision": "int8"}, int8=model)
-    (path.parent / "model.int8.onnx").write_bytes(model)
+    return model
 
 
 def prepare(work: Path) -> None:
@@ -94,8 +96,10 @@ def prepare(work: Path) -> None:
         external_data=False,
         verbose=False,
     )
-    for name, roi in reversed(REGIONS.items()):
-        make_bundle(work / f"{name}.assay", network, photos, roi)
+    models = {name: make_bundle(work / f"{name}.assay", network, photos, roi) for name, roi in REGIONS.items()}
+    (work / "model.int8.onnx").write_bytes(models["whole"])
+    lite = create_classifier(NetSpec(name=LITE, weights="none"), CLASSES, mean=MEAN, std=STD, size=SIDE).eval()
+    make_bundle(work / "lite0.assay", lite, photos, REGIONS["whole"])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processor_class import CLASSES
+
 from assay.core.cpu import cpu_count
 from assay.core.no_telemetry import VARIABLES
 
@@ -30,11 +32,20 @@ class Place:
         work: what `prepare.py` made.
         quick: whether figures need only be rough.
         rivals: whether what a user would pick instead is measured too.
+        processor: the class of processors whose instructions are used.
+        limited: whether all programs must be kept from newer instructions.
     """
 
     work: Path
     quick: bool = False
     rivals: bool = True
+    processor: str = "other"
+    limited: bool = False
+
+    @property
+    def engine(self) -> str:
+        """Engine for Assay; ONNX Runtime, whose instructions cannot be limited, takes part only without a limit."""
+        return "openvino" if self.limited else "auto"
 
     def environment(self) -> dict[str, str]:
         """Return the variables of a measured process: threads, folders, and nothing that talks to the net."""
@@ -43,10 +54,13 @@ class Place:
         return {
             **os.environ,
             **VARIABLES,
+            **(CLASSES[self.processor].limit if self.limited else {}),
+            "BENCH_ENGINE": self.engine,
             "BENCH_WORK": str(self.work),
             "BENCH_THREADS": threads,
             "OMP_NUM_THREADS": threads,
-            "PYTHONPATH": str(BASELINES),
+            # EfficientNet-Lite0 of the baselines is that of Assay.
+            "PYTHONPATH": f"{BASELINES}{os.pathsep}{HERE.parent / 'src'}",
             "HOME": str(home),
             "XDG_CACHE_HOME": str(home / ".cache"),
             "XDG_STATE_HOME": str(home / ".state"),

@@ -7,6 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
+from processor_class import CLASSES
+
 from assay.core.files import write_text
 
 BUSY = 1.0
@@ -97,56 +99,91 @@ class Section:
         )
 
 
-def read_results(folder: Path, machine: dict[str, Any]) -> list[Section]:
-    """Read the results of an earlier call of `write_results` on the same machine with the same versions, if any."""
+@dataclass(frozen=True)
+class ClassResults:
+    """The results on one class of processors.
+
+    Attributes:
+        processor: name of the class, as in `processor_class.py`.
+        machine: processor, system and versions.
+        options: options of the run that limit what was measured, for the first line.
+        sections: the benchmarks.
+    """
+
+    processor: str
+    machine: dict[str, Any]
+    options: str
+    sections: tuple[Section, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {**vars(self), "sections": [item.to_dict() for item in self.sections]}
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Self:
+        """Read the values that `to_dict` returned."""
+        return cls(**{**told, "sections": tuple(Section.of(item) for item in told["sections"])})
+
+
+def read_results(folder: Path) -> list[ClassResults]:
+    """Read the results of earlier calls of `write_results`, if any."""
     try:
         result = json.loads((folder / "RESULTS.json").read_text(encoding="utf-8"))
-        return [Section.of(item) for item in result["sections"]] if result["machine"] == machine else []
-    except (OSError, ValueError, KeyError):
+        return [ClassResults.of(item) for item in result["classes"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def write_results(folder: Path, machine: dict[str, Any], sections: Sequence[Section], options: str) -> None:
-    """Write `RESULTS.md` and `RESULTS.json`, each atomically."""
-    result = {"machine": machine, "options": options, "sections": [item.to_dict() for item in sections]}
+def write_results(folder: Path, new: ClassResults) -> None:
+    """Write `RESULTS.md` and `RESULTS.json`, each atomically; results of other classes are kept."""
+    known = {item.processor: item for item in read_results(folder)} | {new.processor: new}
+    classes = [known[name] for name in CLASSES if name in known]
+    result = {"classes": [item.to_dict() for item in classes]}
     write_text(folder / "RESULTS.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    write_text(folder / "RESULTS.md", page(machine, sections, options))
+    write_text(folder / "RESULTS.md", page(classes))
 
 
-def page(machine: dict[str, Any], sections: Sequence[Section], options: str) -> str:
+def page(classes: Sequence[ClassResults]) -> str:
     """Return the results as Markdown."""
-    with_target = [row for section in sections for row in section.rows if row.met is not None]
-    met = sum(row.met is True for row in with_target)
-    failed = sum(len(section.failures) for section in sections)
     lines = [
         "# Benchmark results",
         "",
-        f"Written by `make bench`{options}; [README.md](README.md) describes how each figure is measured.",
-        f"{met} of {len(with_target)} targets met, {failed} measurements failed.",
-        "",
-        *(f"- {name}: {value}" for name, value in machine.items()),
+        "Written by `make bench`; [README.md](README.md) describes how each figure is measured. Speed depends on the",
+        "processor's instructions for int8, so every class of processors has its own results.",
     ]
-    if sections and sections[0].load[0] > BUSY:
+    for entry in classes:
+        lines += _class_lines(entry)
+    return "\n".join(lines) + "\n"
+
+
+def _class_lines(entry: ClassResults) -> list[str]:
+    with_target = [row for section in entry.sections for row in section.rows if row.met is not None]
+    met = sum(row.met is True for row in with_target)
+    failed = sum(len(section.failures) for section in entry.sections)
+    lines = [
+        "",
+        f"## {CLASSES[entry.processor].name}",
+        "",
+        f"{met} of {len(with_target)} targets met, {failed} measurements failed{entry.options}.",
+        "",
+        *(f"- {name}: {value}" for name, value in entry.machine.items()),
+    ]
+    first = entry.sections[0].load[0] if entry.sections else 0.0
+    if first > BUSY:
         lines += [
             "",
-            f"**Taken on a busy machine** (load {sections[0].load[0]:.1f} at the start): ratios are",
+            f"**Taken on a busy machine** (load {first:.1f} at the start): ratios are",
             "then unreliable, because threads that wait for each other wait longer, most of all in the baselines.",
         ]
-    for section in sections:
+    for section in entry.sections:
         before, after = section.load
         took = f"{section.date}, {section.seconds:.0f} s; load {before:.1f} before, {after:.1f} after"
-        lines += [
-            "",
-            f"## {section.name}",
-            "",
-            f"{section.title} {took}.",
-            "",
-        ]
+        lines += ["", f"### {CLASSES[entry.processor].name}: {section.name}", "", f"{section.title} {took}.", ""]
         if section.rows:
             lines += ["| figure | target | median | lowest to highest | |", "|---|---|---|---|---|"]
             lines += [_line(row) for row in section.rows]
         lines += [f"- **Failed**: {reason}" for reason in section.failures]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _line(row: Row) -> str:

@@ -21,12 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from client import Client, Requests, closed_loop, open_loop
-from processes import BASELINES, BenchmarkError, Place, rivals_python, take_turns
+from processes import BASELINES, BenchmarkError, Place, rivals_python, run_json, take_turns
 
 from assay.inference import Classifier
 
 PLAIN = "Flask, eager PyTorch"
-RIVALS = {"LitServe": "litserve_int8.py", "BentoML": "bentoml_int8.py"}
+RIVALS = {
+    "LitServe": "litserve_int8.py",
+    "BentoML": "bentoml_int8.py",
+    "Ray Serve": "ray_int8.py",
+    "uvicorn, bare Starlette handler": "starlette_int8.py",
+}
+LIMIT = "OpenVINO AsyncInferQueue without a server"
 CONCURRENCY = 8
 _START_SECONDS = 120.0
 
@@ -109,7 +115,7 @@ def holds_torch(pid: int) -> bool:
 def assay_command(place: Place) -> list[str]:
     """Return how a user starts Assay's server."""
     assay = str(Path(sys.executable).with_name("assay"))
-    return [assay, "serve", str(place.work / "whole.assay"), "--port", "PORT", "--no-auth"]
+    return [assay, "serve", str(place.work / "whole.assay"), "--port", "PORT", "--no-auth", "--engine", place.engine]
 
 
 def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
@@ -120,11 +126,14 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[st
     commands = {"Assay": assay_command(place), PLAIN: [python, str(BASELINES / "flask_eager.py"), "PORT"]}
     if place.rivals:
         commands |= {name: [python, str(BASELINES / file), "PORT"] for name, file in RIVALS.items()}
+        commands[LIMIT] = [python, str(BASELINES / "openvino_async.py"), str(seconds)]
 
     def measure_one(name: str, command: list[str]) -> dict[str, float]:
+        if name == LIMIT:
+            return run_json(command, place.environment(), timeout=300)
         return _one(command, place, requests, seconds, ours=name == "Assay")
 
-    return take_turns(commands, rounds, RIVALS, measure_one, say)
+    return take_turns(commands, rounds, {*RIVALS, LIMIT}, measure_one, say)
 
 
 def _one(command: list[str], place: Place, requests: Requests, seconds: float, *, ours: bool) -> dict[str, float]:

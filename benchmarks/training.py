@@ -53,8 +53,6 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[Rates, list[str]]
     extract_tiles(folder)
     python = str(rivals_python())
     environment = place.environment()
-    # The plain loop takes EfficientNet-Lite0 from Assay.
-    environment["PYTHONPATH"] += f":{HERE.parent / 'src'}"
     rates: Rates = {}
     failures: list[str] = []
     for network, name in NETWORKS.items():

@@ -12,27 +12,12 @@ from pathlib import Path
 import torch
 import torchvision_here  # noqa: F401 - mends torchvision
 from common import MEAN, SIDE, STD, THREADS
-from torch import Tensor, nn
+from lite import Lite
+from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.models import resnet18
-
-
-class Lite(nn.Module):
-    """EfficientNet-Lite0 with global average pooling and a linear layer."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        from assay.nets.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLite  # noqa: PLC0415
-
-        self.backbone = EfficientNetLite(EFFICIENTNET_LITES["efficientnet-lite0"])
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.backbone.channels, classes))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map [N, 3, S, S] to [N, C]."""
-        logits: Tensor = self.head(self.backbone(images).mean((2, 3)))
-        return logits
 
 
 def main() -> None:

@@ -35,6 +35,26 @@ def test_bfloat16_instructions_are_read_from_proc_cpuinfo(tmp_path: Path) -> Non
     assert bf16_instructions(processor(tmp_path, line)) == {"amx_bf16"}
 
 
+@pytest.mark.parametrize(
+    ("limit", "int8", "bf16"),
+    [
+        ("AVX2", set(), set()),
+        ("avx2_vnni", {"avx_vnni"}, set()),
+        ("AVX512_CORE", set(), set()),
+        ("AVX512_CORE_VNNI", {"avx_vnni", "avx512_vnni"}, set()),
+        ("AVX512_CORE_BF16", {"avx_vnni", "avx512_vnni"}, {"avx512_bf16"}),
+        ("ALL", {"avx_vnni", "avx512_vnni", "amx_int8"}, {"avx512_bf16", "amx_bf16"}),
+    ],
+)
+def test_instructions_follow_the_limit_of_onednn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, int8: set[str], bf16: set[str]
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    root = processor(tmp_path, "flags\t\t: avx2 avx_vnni avx512_vnni avx512_bf16 amx_int8 amx_bf16")
+    assert (int8_instructions(root), bf16_instructions(root)) == (int8, bf16)
+    assert (choose_precision("auto", "int8", ("fp32", "int8"), root) == "int8") == bool(int8)
+
+
 def test_other_systems_report_no_instructions(tmp_path: Path) -> None:
     assert int8_instructions(tmp_path) is None
     assert bf16_instructions(tmp_path) == frozenset()

@@ -19,6 +19,14 @@ def cpu_count(root: Path = _ROOT) -> int:
     return max(1, min([_affinity_count(), *(math.ceil(quota) for quota in _cgroup_quotas(root))]))
 
 
+_VNNI = frozenset({"avx_vnni", "avx512_vnni"})
+_ISA_LEVELS = {
+    **dict.fromkeys(("SSE41", "AVX", "AVX2", "AVX512_CORE"), frozenset[str]()),
+    **dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), frozenset({"avx_vnni"})),
+    "AVX512_CORE_VNNI": _VNNI,
+    **dict.fromkeys(("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"), _VNNI | {"avx512_bf16"}),
+}
+"""Extensions among the flags below that oneDNN uses at each level; other levels, such as ALL, limit none of them."""
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
@@ -26,15 +34,25 @@ _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm
 def int8_instructions(root: Path = _ROOT) -> frozenset[str] | None:
     """Return the CPU's int8 dot product extensions; without any, int8 models are hardly faster or less accurate.
 
-    Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None if the system does not report them.
+    Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM), without those that the environment variable
+    ONEDNN_MAX_CPU_ISA excludes; None if the system does not report them.
     """
     known = _cpu_flags(root)
-    return None if known is None else _INT8_FLAGS & known
+    return None if known is None else _within_limit(_INT8_FLAGS & known)
 
 
 def bf16_instructions(root: Path = _ROOT) -> frozenset[str]:
-    """Return the bfloat16 extensions of an x86 CPU: some of avx512_bf16, amx_bf16."""
-    return _BF16_FLAGS & (_cpu_flags(root) or frozenset())
+    """Return the bfloat16 extensions of an x86 CPU within ONEDNN_MAX_CPU_ISA: some of avx512_bf16, amx_bf16."""
+    return _within_limit(_BF16_FLAGS & (_cpu_flags(root) or frozenset()))
+
+
+def _within_limit(flags: frozenset[str]) -> frozenset[str]:
+    return flags & _ISA_LEVELS.get(isa_limit(), flags)
+
+
+def isa_limit() -> str:
+    """Return the instruction set in ONEDNN_MAX_CPU_ISA, which limits OpenVINO and PyTorch; empty: no limit."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
 
 
 def _cpu_flags(root: Path) -> frozenset[str] | None:

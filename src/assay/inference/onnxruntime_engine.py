@@ -38,6 +38,8 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = max(1, (threads or cpu_count()) // streams)
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
+        # Between two runs idle threads sleep, and leave the CPU to decoding.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         # The model is in memory: never read external data from a folder such as the working directory.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         options.add_session_config_entry("session.intra_op.allow_spinning", "01"[streams == 1])

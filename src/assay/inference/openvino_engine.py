@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.core.cpu import cpu_count
+from assay.core.cpu import bf16_instructions, cpu_count, isa_limit
 from assay.core.files import atomic_write
 from assay.core.lazy_imports import lazy_attributes
 from assay.inference.engine import INPUT, EngineError, ModelOutputs, ModelSignature, import_runtime
@@ -95,7 +95,9 @@ class OpenVinoEngine:
         bf16: bool = False,
     ) -> None:
         openvino = import_openvino()
-        if bf16 and "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") if bf16 else ()
+        # OpenVINO reports bfloat16 even if oneDNN may not use it, and then cannot run the model.
+        if bf16 and ("BF16" not in capabilities or (isa_limit() and not bf16_instructions())):
             raise EngineError("this CPU has no bfloat16 instructions; choose fp32")
         settings = {
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
@@ -172,7 +174,7 @@ class OpenVinoEngine:
 def _cache_key(openvino: ModuleType, model: bytes, settings: dict[str, Any]) -> str:
     core = openvino_core()
     machine = (core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES"))
-    setting = repr(("checked", openvino.__version__, *machine, sorted(settings.items())))
+    setting = repr(("checked", openvino.__version__, isa_limit(), *machine, sorted(settings.items())))
     return hashlib.sha256(hashlib.sha256(model).digest() + setting.encode()).hexdigest()
 
 
