@@ -5,12 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from studio_projects import paint
 
 from assay.data.check import check
 from assay.studio.findings import finding_cards, photos_to_leave_out
 from assay.studio.project import Project
-
-from .conftest import paint
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from studio_projects import paint
 
 from assay.core.errors import AssayError, UsageError
 from assay.data import read_manifest
 from assay.studio.project import Project, StaleEditError
-
-from .conftest import paint
 
 MakeProject = Callable[..., Project]
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from studio_projects import paint
 from studio_server import StudioServer, studio_server
-
-from .conftest import paint
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 _PAGES = ("/photos", "/check", "/train", "/understand", "/try", "/use")

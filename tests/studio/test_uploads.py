@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from studio_projects import paint
 
 from assay.core.errors import AssayError, UsageError
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import walk_images
 from assay.studio.uploads import read_limited, safe_name, save_photo, save_video
-
-from .conftest import paint
 
 
 async def stream(*parts: bytes) -> AsyncIterator[bytes]:

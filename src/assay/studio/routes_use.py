@@ -61,8 +61,9 @@ async def use_page(request: Request) -> Response:
 
 
 async def use_live(request: Request) -> Response:
-    """Return the part of the page about the server."""
-    return fragment("use_live.html.j2", request, **await in_thread(_use_values, studio_of(request)))
+    """Return the part of the page about the server, or with `part=export` that about exports."""
+    part = request.query_params.get("part", "server")
+    return fragment("use_live.html.j2", request, part=part, **await in_thread(_use_values, studio_of(request)))
 
 
 def _use_values(studio: Studio) -> dict[str, Any]:
