@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from assay.core.errors import UsageError
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import is_image_file, walk_images
 from assay.inference import Classifier, EngineSetup, Failure, ModelLoader, Prediction
-from assay.serving.batching import Batcher
+from assay.serving.batching import Batcher, compute_executor
 from assay.serving.decoding import ImageLimits
 from assay.serving.settings import BatchSettings, ModelSettings, ModelSource, UploadSettings
 from assay.serving.telemetry import ModelActivated, TelemetrySink
@@ -184,7 +185,12 @@ class ModelRegistry:
         return model
 
     def _create(self, name: str, loader: ModelLoader) -> ServedModel:
-        return ServedModel(name, loader, batching=self._batching, uploads=self._uploads, telemetry=self._telemetry)
+        # The threads that OpenVINO starts for its streams inherit the priority of the thread that loads the model.
+        with compute_executor(1, "assay-load") as pool:
+            work = partial(
+                ServedModel, name, loader, batching=self._batching, uploads=self._uploads, telemetry=self._telemetry
+            )
+            return pool.submit(work).result()
 
     def _register(self, source: ModelSource, model: ServedModel) -> None:
         self._sources[model.name] = source
