@@ -6,7 +6,7 @@ request rates is computed within each round.
 
 The limit of a server is (processors - processor time of the client) / (decoding + inference), each in
 processor seconds per photo, alone on one thread. Rates depend on other work on the machine; the processor time
-of a request hardly does.
+of a request, of which decoding and inference are the useful share, hardly does.
 
     python benchmarks/server_engine.py FOLDER
 
@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,13 +52,13 @@ class _Place(Place):
 
 
 def measure(place: Place, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """Return, per round, the ratios of requests per second and processor time, and the share of the limit."""
+    """Return, per round, the ratios of requests per second and processor time, and the shares of the limit."""
     rounds, seconds = (1, 1.0) if place.quick else (15, 2.0)
     requests = Requests(sorted((place.work / "photos").glob("*.jpg")))
     places = {name: _Place(place.work, place.quick, cache=f"cache of {name}") for name in (FRESH, MEASURED)}
     say("measuring the engines for one photo, a folder and a server")
     _measure_engines(places[MEASURED])
-    found: dict[str, list[float]] = {"rate": [], "processor time": [], "share of the limit": []}
+    found: dict[str, list[float]] = {"rate": [], "processor time": [], "useful": [], "share of the limit": []}
     with ExitStack() as stack:
         servers = {
             name: stack.enter_context(running(assay_command(item), item, requests)) for name, item in places.items()
@@ -66,11 +66,13 @@ def measure(place: Place, say: Callable[[str], None]) -> dict[str, list[float]]:
         for turn in range(-1, rounds):  # the first one warms up
             say(f"round {turn + 1} of {rounds}")
             loads = {name: _load(*server, requests, seconds) for name, server in servers.items()}
-            share = _share_of_limit(place, loads[FRESH])
+            seconds_per_photo = _decoding_and_inference(place)
             if turn >= 0:
                 found["rate"].append(loads[MEASURED]["rate"] / loads[FRESH]["rate"])
                 found["processor time"].append(loads[MEASURED]["seconds"] / loads[FRESH]["seconds"])
-                found["share of the limit"].append(share)
+                fresh, available = loads[FRESH], cpu_count() - loads[FRESH]["client"]
+                found["useful"].append(seconds_per_photo / fresh["seconds"])
+                found["share of the limit"].append(fresh["rate"] * seconds_per_photo / available)
     return found
 
 
@@ -95,8 +97,8 @@ def _load(port: int, pid: int, requests: Requests, seconds: float) -> dict[str, 
     }
 
 
-def _share_of_limit(place: Place, load: Mapping[str, float]) -> float:
-    """Return the rate relative to the limit."""
+def _decoding_and_inference(place: Place) -> float:
+    """Return the processor seconds that a photo needs at least, decoded and classified by one thread."""
     loader = ModelLoader(place.work / "whole.assay", threads=1)
     classifier = Classifier.from_setup(loader, EngineSetup("auto", 1, 1, 16))
     contents = [path.read_bytes() for path in sorted((place.work / "photos").glob("*.jpg"))[:16]]
@@ -106,8 +108,7 @@ def _share_of_limit(place: Place, load: Mapping[str, float]) -> float:
     classifier.outputs(squares)
     begin_inference = time.process_time()
     classifier.outputs(squares)
-    per_photo = (decoded - begin + time.process_time() - begin_inference) / len(contents)
-    return load["rate"] * per_photo / (cpu_count() - load["client"])
+    return (decoded - begin + time.process_time() - begin_inference) / len(contents)
 
 
 def main() -> None:

@@ -178,6 +178,7 @@ def _engine(place: Place, say: Say) -> Found:
     rows = [
         Row("requests per second after engines were measured, against a fresh server", tuple(found["rate"]), "×", 0.97),
         Row("processor time per request, likewise", tuple(found["processor time"]), "×", 1.03, at_least=False),
+        Row("decoding + inference, share of the processor time of a request", tuple(found["useful"]), "", 0.85),
         Row(
             "requests per second relative to (processors - client) / (decoding + inference)",
             tuple(found["share of the limit"]),
