@@ -113,9 +113,10 @@ def holds_torch(pid: int) -> bool:
 
 
 def assay_command(place: Place) -> list[str]:
-    """Return how a user starts Assay's server."""
+    """Return how a user starts Assay's server; with the model of the others, also where Assay prefers fp32."""
     assay = str(Path(sys.executable).with_name("assay"))
-    return [assay, "serve", str(place.work / "whole.assay"), "--port", "PORT", "--no-auth", "--engine", place.engine]
+    options = ["--port", "PORT", "--no-auth", "--engine", place.engine, "--precision", "int8"]
+    return [assay, "serve", str(place.work / "whole.assay"), *options]
 
 
 def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
@@ -155,7 +156,7 @@ def _one(command: list[str], place: Place, requests: Requests, seconds: float, *
 
 async def _in_turns(port: int, place: Place, requests: Requests, seconds: float) -> tuple[float, float]:
     """Return the medians, in ms, of requests alone, and of the same photos without a server between them."""
-    classifier = Classifier.load(place.work / "whole.assay")
+    classifier = Classifier.load(place.work / "whole.assay", place.engine, precision="int8")
     photos = [path.read_bytes() for path in sorted((place.work / "photos").glob("*.jpg"))]
     client, served, bare = Client(port), [], []
     begin = time.perf_counter()

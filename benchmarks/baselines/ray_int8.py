@@ -6,11 +6,10 @@ Usage: ray_int8.py PORT
 import asyncio
 import signal
 import sys
-import tempfile
 
 import numpy as np
 import ray
-from common import THREADS
+from common import THREADS, WORK
 from openvino_network import Network, decode
 from ray import serve
 from starlette.requests import Request
@@ -36,14 +35,15 @@ class Classifier:
 
 
 if __name__ == "__main__":
-    # A terminated driver must take the cluster with it, whose processes are in sessions of their own.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # The paths of Ray's sockets may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as scratch:
-        ray.init(num_cpus=THREADS, include_dashboard=False, _temp_dir=scratch, _node_ip_address="127.0.0.1")
-        try:
-            serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
-            serve.run(Classifier.bind(), route_prefix="/classify")
-            signal.pause()
-        finally:
-            ray.shutdown()
+    folder = str(WORK / "r")
+    ray.init(num_cpus=THREADS, include_dashboard=False, _temp_dir=folder, _node_ip_address="127.0.0.1")
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+        serve.run(Classifier.bind(), route_prefix="/classify")
+        # A terminated driver takes the cluster with it, whose processes are in sessions of their own. Ray has set its
+        # own handler before.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.pause()
+    finally:
+        ray.shutdown()

@@ -48,6 +48,13 @@ def test_prediction_imports_no_training_libraries(colours: Path, colours_bundle:
         assert ended.returncode == 0, ended.stderr
 
 
+def test_server_imports_nothing_that_takes_long():
+    heavy = {"torch", "cv2", "yaml", "rich", "typer", "pymongo", "redis", "assay.recipe.recipe", "PIL.ImageFont"}
+    program = f"import sys, assay.serving.worker; print(sorted({heavy!r} & sys.modules.keys()))"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
 def test_one_photo_imports_nothing_that_takes_long(colours: Path, colours_bundle: Path):
     # Together these took half of the time of `assay predict` of one photo.
     heavy = {"cv2", "yaml", "rich", "multiprocessing", "openvino.tools.ovc", "assay.recipe.recipe", "PIL.ImageFont"}

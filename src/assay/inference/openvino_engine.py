@@ -14,6 +14,7 @@ import numpy as np
 
 from assay.core.cpu import bf16_instructions, cpu_count, isa_limit
 from assay.core.files import atomic_write
+from assay.core.hidden_modules import hidden_modules
 from assay.core.lazy_imports import lazy_attributes
 from assay.inference.engine import INPUT, EngineError, ModelOutputs, ModelSignature, import_runtime
 
@@ -196,11 +197,8 @@ def import_openvino() -> ModuleType:
     """
     if "openvino" in sys.modules:
         return import_runtime("openvino", "OpenVINO")
-    sys.modules[f"openvino.{_CONVERTER}"] = None  # type: ignore[assignment]
-    try:
+    with hidden_modules(f"openvino.{_CONVERTER}"):
         openvino = import_runtime("openvino", "OpenVINO")
-    finally:
-        sys.modules.pop(f"openvino.{_CONVERTER}", None)
     vars(openvino)["__getattr__"] = lazy_attributes("openvino", {"convert_model": _CONVERTER})
     return openvino
 

@@ -21,15 +21,17 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-import structlog
-from structlog.contextvars import bind_contextvars, merge_contextvars, reset_contextvars
-from structlog.typing import EventDict, Processor, WrappedLogger
-
 from assay.core.errors import UsageError
+from assay.core.hidden_modules import hidden_modules
 from assay.core.locks import open_locked
 from assay.core.printable_text import printable_json
 from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import Handlers, RequestCompleted
+
+with hidden_modules("rich"):  # structlog would import it for tracebacks on consoles
+    import structlog
+    from structlog.contextvars import bind_contextvars, merge_contextvars, reset_contextvars
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 _ItemT = TypeVar("_ItemT")
 
