@@ -95,17 +95,13 @@ def _measure_workloads(model: Path, seconds: float, progress: "Progress") -> "di
 
 def _print_workloads(settings: "dict[Workload, EngineMeasurement]") -> None:
     rows = [
-        [
-            _WORKLOAD_NAMES[workload] if place == 0 else "",
-            name,
-            f"{rate:.1f}",
-            "used" if name == str(found.setup) else "",
-        ]
+        [f"{_WORKLOAD_NAMES[workload]:<11}{name}", f"{rate:.1f}", "used" if name == str(found.setup) else ""]
         for workload, found in settings.items()
-        for place, (name, rate) in enumerate(found.rates.items())
+        for name, rate in found.rates.items()
     ]
     if rows:
-        echo_text(_table(("engine, streams × threads, batch", "photos/s", ""), rows))
+        echo_text(_table(("photos/s", ""), rows))
+        echo("engine, streams × threads per stream, photos per call; `predict` and `serve` use these settings", "")
 
 
 def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
