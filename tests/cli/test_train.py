@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from assay.cli.main import main
+from assay.core.event_log import EVENTS_VARIABLE, EventReader, environment_event_log
 from assay.recipe import Recipe, dump_recipe
 
 
@@ -52,6 +53,24 @@ def test_only_json_on_standard_output(assay, colours: Path, run: Path, tmp_path:
     assert values["reported_split"] == "test"
     assert values["metrics"]["test"]["accuracy"] == 1.0
     assert Path(values["bundle"]).is_file()
+
+
+def test_events_of_a_training(assay, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(EVENTS_VARIABLE, str(tmp_path / "events"))
+    environment_event_log.cache_clear()
+    try:
+        assert assay("train", "--resume", run, "--json").code == 0
+        assert assay("train", tmp_path / "absent").code == 2
+    finally:
+        environment_event_log.cache_clear()
+    events = EventReader(tmp_path / "events").read()
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "settings"
+    assert {"data", "progress", "exit", "error"} <= set(kinds)
+    assert [event["code"] for event in events if event["event"] == "exit"] == [0, 2]
+    (data,) = [event for event in events if event["event"] == "data"]
+    assert sum(data["splits"].values()) == 80
+    assert "absent" in events[kinds.index("error")]["message"]
 
 
 def test_resuming_a_finished_run_prints_the_same(assay, run: Path):

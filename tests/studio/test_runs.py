@@ -59,6 +59,12 @@ def test_the_threshold_curve_counts_answers_above_each_confidence(store: RunStor
     assert curve["answered"][-1] == len(expected)
 
 
+def test_a_run_doubts_labels_of_classes_that_it_knows(store: RunStore):
+    assert store.for_labels({"red": 3, "blue": 2, "empty": 0}) == "run-1"
+    assert store.for_labels({"red": 3, "other": 1}) is None
+    assert store.label_check_source("run-1").name == "model.assay"  # of a fixed strategy
+
+
 @pytest.mark.parametrize("name", ["../trained", "run-9", "", ".", "run-1/../run-1"])
 def test_a_run_is_found_by_its_name_only(store: RunStore, name: str):
     for method in (store.path, store.bundle, store.report):

@@ -37,15 +37,26 @@ def _check_values(studio: Studio) -> dict[str, Any]:
     report = None if job is None or job.running else job.result()
     cards = [] if report is None else finding_cards(report, studio.project.by_name())
     stale = job is not None and job.details.get("revision") != studio.project.revision
-    return {"job": job, "report": report, "cards": cards, "stale": stale, "problem": studio.check_problem()}
+    return {
+        "job": job,
+        "report": report,
+        "cards": cards,
+        "stale": stale,
+        "problem": studio.check_problem(),
+        "model": studio.runs.for_labels(studio.project.counts().classes),
+    }
 
 
 async def start_check(request: Request) -> Response:
     """Start a check."""
     studio = studio_of(request)
+    values = await read_json(request)
     if studio.jobs.active("check") is None:
         _require(studio.check_problem())
         arguments = ["check", LABELS_FILE, "--json", "--fail-on", "never"]
+        if model := text_field(values, "model", ""):
+            source = await in_thread(studio.runs.label_check_source, model)
+            arguments += ["--model", source.relative_to(studio.project.folder).as_posix()]
         studio.start("check", arguments, revision=studio.project.revision)
     return JSONResponse({"revision": studio.project.revision})
 
@@ -71,7 +82,8 @@ async def train_page(request: Request) -> Response:
     """Show the form, the training that runs, and the list of runs."""
     studio = studio_of(request)
     values = await in_thread(_train_values, studio)
-    return page("train.html.j2", request, "train", groups=recipe_groups(), **values)
+    precision = request.query_params.get("precision", "")
+    return page("train.html.j2", request, "train", groups=recipe_groups(), precision=precision, **values)
 
 
 async def train_live(request: Request) -> Response:
@@ -124,6 +136,17 @@ async def start_training(request: Request) -> Response:
     name = studio.runs.new_name([str(job.details.get("run")) for job in studio.jobs.jobs if job.running])
     arguments += ["--run", f"{RUNS_FOLDER}/{name}", "--json"]
     job = studio.start("train", arguments, run=name, revision=studio.project.revision)
+    return JSONResponse({"job": job.number, "command": job.command})
+
+
+async def resume_training(request: Request) -> Response:
+    """Continue a training that was interrupted."""
+    studio = studio_of(request)
+    run = text_field(await read_json(request), "run")
+    await in_thread(studio.runs.path, run)
+    if studio.jobs.active("train") is not None:
+        raise UsageError("A training runs already: wait for it, or stop it")
+    job = studio.start("train", ["train", "--resume", f"{RUNS_FOLDER}/{run}", "--json"], run=run)
     return JSONResponse({"job": job.number, "command": job.command})
 
 
@@ -248,6 +271,7 @@ WORK_ROUTES: Final = (
     Route("/train", train_page),
     Route("/train/live", train_live),
     Route("/api/train", start_training, methods=["POST"]),
+    Route("/api/train/resume", resume_training, methods=["POST"]),
     Route("/api/compare", compare_runs, methods=["POST"]),
     Route("/api/jobs/{job:int}/stop", stop_job, methods=["POST"]),
     Route("/understand", understand_page),

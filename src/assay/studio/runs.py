@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -77,6 +78,28 @@ class RunStore:
         if not path.is_file():
             raise UsageError(f"The run {name} has no classifier yet")
         return path
+
+    def for_labels(self, counts: Mapping[str, int]) -> str | None:
+        """Return the last finished run that knows every class with photos; None if there is none."""
+        used = {name for name, count in counts.items() if count}
+        for name in reversed(self.names()):
+            run = Run(self.folder / name)
+            with suppress(AssayError, OSError):
+                if run.bundle.is_file() and run.done and used <= set(run.classes):
+                    return name
+        return None
+
+    def label_check_source(self, name: str) -> Path:
+        """Return what `assay check --model` needs to doubt labels: held-out predictions where they cover the data.
+
+        Raises:
+            UsageError: there is no such run, or it has no classifier.
+        """
+        bundle = self.bundle(name)
+        run = Run(self.folder / name)
+        held_out = run.evaluation("val")
+        # A fine-tuned network has learnt the wrong labels of its training photos too.
+        return held_out if run.recipe().train.strategy == "auto" and held_out.is_dir() else bundle
 
     def new_name(self, used: Sequence[str]) -> str:
         """Return the name of the next run, other than those in use."""

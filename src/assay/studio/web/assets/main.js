@@ -1,7 +1,7 @@
 // What every page does: buttons and forms that call the studio, and parts that are fetched again after a change.
-import { call, fetchFragment } from "./dom.js";
+import { call, fetchFragment, t } from "./dom.js";
 import { onChange, revisions } from "./events.js";
-import { attempt } from "./messages.js";
+import { attempt, say } from "./messages.js";
 
 // <button data-post="/api/..." data-body='{...}'>: POST, with the revision that this page has seen.
 document.addEventListener("click", (event) => {
@@ -9,6 +9,14 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   event.preventDefault();
   act(button, () => call(button.dataset.post, { body: { revision: revisions.photos, ...JSON.parse(button.dataset.body ?? "{}") } }));
+});
+
+// <button data-copy>: copy the text beside it.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  await attempt(() => navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent));
+  say(t("copied"));
 });
 
 // <form data-form="/api/...">: POST of its fields as JSON; names that end in [] are lists.
@@ -85,6 +93,7 @@ function state(part) {
 }
 
 onChange(refresh);
+document.querySelector(".steps [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 // Times that run: since and until, in seconds since 1970. The studio runs on this machine, so the clocks are the same.
 setInterval(() => {

@@ -38,6 +38,11 @@ function showThreshold(curve) {
     byId("threshold-coverage").textContent = `${percent(answered / curve.total)} (${answered} / ${curve.total})`;
     byId("threshold-wrong").textContent = String(answered - correct);
     slider.setAttribute("aria-valuetext", `${percent(least)}, ${t("precision")} ${byId("threshold-precision").textContent}, ${t("coverage")} ${percent(answered / curve.total)}`);
+    const link = byId("threshold-train");
+    const target = Math.floor(1000 * correct / answered) / 1000;
+    link.hidden = !answered || target < 0.5 || target >= 1;
+    link.href = `/train?${new URLSearchParams({ precision: target })}`;
+    link.textContent = t("threshold_aim", { value: percent(target) });
     marker(answered / curve.total, answered ? correct / answered : 1);
   };
   slider.addEventListener("input", update);
