@@ -25,8 +25,6 @@ _ROUNDS = 5
 _MIN_GAIN = 1.05
 """Settings replace those of the rule only if their slowest round is faster than the rule's fastest, and the median
 faster by this factor. If a busy machine makes all rates random, that happens once in 250 comparisons."""
-_MIN_BATCH_GAIN = 1.02
-"""A larger batch is used only if it raises the throughput of the next smaller one by this factor."""
 _BATCHES = (1, 2, 4, 8, 16)
 _WARM_UP_PHOTOS = 2
 _MIN_PHOTOS = 5
@@ -83,8 +81,8 @@ class WorkloadBenchmark:
         rates = self._rounds(setups)
         chosen = fastest_setup(rates)
         if batches:
-            sizes = self._rounds([replace(chosen, batch=batch) for batch in _BATCHES])
-            chosen = largest_useful_batch(sizes)
+            sizes = self._rounds([chosen, *(replace(chosen, batch=size) for size in _BATCHES if size != chosen.batch)])
+            chosen = fastest_setup(sizes)
             rates |= sizes
         return EngineMeasurement(chosen, {str(setup): round(median(values), 2) for setup, values in rates.items()})
 
@@ -123,17 +121,6 @@ def fastest_setup(rates: dict[EngineSetup, list[float]]) -> EngineSetup:
         if clearly_faster and median(values) > median(rates[best]):
             best = setup
     return best
-
-
-def largest_useful_batch(rates: dict[EngineSetup, list[float]]) -> EngineSetup:
-    """Return the settings with the batch size up to which every step raises the throughput; `rates` are ascending."""
-    chosen, *larger = rates
-    for setup in larger:
-        ratios = [value / smaller for value, smaller in zip(rates[setup], rates[chosen], strict=True)]
-        if median(ratios) < _MIN_BATCH_GAIN:
-            break
-        chosen = setup
-    return chosen
 
 
 def latency_trial(classifier: "Classifier", seconds: float) -> float:

@@ -129,7 +129,7 @@ class BatchSettings(Settings):
     """How requests are batched, and how long they may wait."""
 
     batch_size: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Largest batch; unset: the size up to which throughput was measured to rise, 4 without a measurement."""
+    """Largest batch; unset: the measured size, which is 4 unless another one was clearly faster."""
     queue: Annotated[int, Field(ge=1)] = 64
     """Largest number of images in progress or waiting; further ones are rejected with 503."""
     deadline: Annotated[float, Field(gt=0)] = 10.0
