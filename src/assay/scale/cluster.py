@@ -10,6 +10,8 @@ from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 
 _ADDRESS = "RAY_ADDRESS"
+_ATTEMPTS = 3
+"""On a busy machine, Ray's own processes may not start in the 15 s that it gives them."""
 _LOCAL_ONLY = {
     # Without "clusters", Ray uses 127.0.0.1 as the address of the node, and every process listens only there.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -48,11 +50,16 @@ def ray_cluster(*, cpus: int | None = None, memory: int | None = None) -> Iterat
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         options |= {"num_cpus": cpus or max(2, cpu_count()), "object_store_memory": memory, "include_dashboard": False}
-    try:
-        ray.init(**options)
-    except Exception as error:  # noqa: BLE001 - Ray raises plain exceptions
-        where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
-        raise AssayError(f"{where} ({_first_line(error)}): check {_ADDRESS} and the memory of this machine") from None
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            ray.init(**options)
+            break
+        except Exception as error:  # noqa: BLE001 - Ray raises plain exceptions
+            ray.shutdown()
+            if attempt == _ATTEMPTS or address:
+                where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
+                advice = f"check {_ADDRESS}" if address else "free some processors and memory and try again"
+                raise AssayError(f"{where} ({_first_line(error)}): {advice}") from None
     try:
         yield ray
     finally:
