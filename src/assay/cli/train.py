@@ -65,6 +65,12 @@ def train(
         float | None,
         typer.Option(help="Required precision of the predictions; photos below the threshold are `unknown`."),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Processes that train together and share every batch, one per GPU. (default: 1)"
+        ),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume an interrupted run in this folder.")] = None,
     find_lr: Annotated[bool, typer.Option("--find-lr", help="Run the learning rate finder only.")] = False,
     profile: Annotated[
@@ -98,9 +104,8 @@ def train(
                 or recipe != "default"
             ):
                 raise UsageError("--resume takes all settings from the run: give no data and no other options")
-            result = resume_training(
-                resume, training_callbacks(Run.open(resume).recipe(), progress, quiet=json, profile=profile)
-            )
+            callbacks = training_callbacks(Run.open(resume).recipe(), progress, quiet=json, profile=profile)
+            result = resume_training(resume, callbacks, devices=devices)
         elif data is None:
             raise UsageError("give the photos to train on, or --resume RUN")
         else:
@@ -110,6 +115,7 @@ def train(
                 "abstain.target_precision": target_precision,
                 "train.auto.minutes": minutes,
                 "train.objective": objective,
+                "train.devices": devices,
             }
             overrides = [f"{key}={_yaml_value(value)}" for key, value in chosen.items() if value is not None]
             settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout), *overrides])

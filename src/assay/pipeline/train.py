@@ -213,6 +213,7 @@ def resume_training(
     callbacks: TrainCallbacks | None = None,
     *,
     report: bool = True,
+    devices: int | None = None,
 ) -> TrainResult:
     """Resume an interrupted run; its result is the same as without the interruption.
 
@@ -220,6 +221,7 @@ def resume_training(
         folder: the run folder.
         callbacks: called during training.
         report: as for `train_on_splits`.
+        devices: number of processes, as `train.devices`; None: as before.
 
     Raises:
         AssayError: the folder holds no run, or its images are missing.
@@ -235,7 +237,7 @@ def resume_training(
     model = build_model(recipe, dataset, callbacks.progress)
     # Its bundle is written again.
     run.restart()
-    return _train(run, dataset, model, callbacks, resume=True, report=report)
+    return _train(run, dataset, model, callbacks, resume=True, report=report, devices=devices)
 
 
 def suggest_learning_rate(
@@ -273,8 +275,11 @@ def _train(
     resume: bool = False,
     report: bool = True,
     started: float | None = None,
+    devices: int | None = None,
 ) -> TrainResult:
     recipe = run.recipe()
+    if devices is not None:
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"devices": devices})})
     profile = callbacks.profile or Profile()
     with raise_on_interrupt(run.folder):
         if not run.manifest.exists():

@@ -103,6 +103,9 @@ class TrainSpec(Settings):
     bf16 on CPUs with AVX-512 BF16 or AMX, bf16 or fp16 on CUDA, otherwise 32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: CUDA, else Apple MPS, else the CPU."""
+    devices: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that train together, each on its own GPU or its share of the processors, and share every batch
+    (distributed data parallel); a head on cached embeddings is always trained by one."""
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
     """Worker processes that load photos; null: one per available CPU. Does not affect the result."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

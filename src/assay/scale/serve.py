@@ -53,11 +53,12 @@ def app(arguments: ServeArguments) -> serve.Application:
     for model in models:
         ModelSource.parse(model)
     folder = Path(tempfile.gettempdir()) / f"assay-metrics-{os.getuid()}-{os.urandom(4).hex()}"
-    deployment = Replica.options(
+    deployment: serve.Deployment = Replica.options(  # type: ignore[attr-defined]
         # The metrics of the replicas of a machine are added up; the variable must be set when their process starts.
         ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": {_METRICS_VARIABLE: str(folder)}}},
     )
-    return deployment.bind(models, arguments.settings)
+    bound: serve.Application = deployment.bind(models, arguments.settings)
+    return bound
 
 
 @serve.deployment(

@@ -84,6 +84,7 @@ class CheckpointCallback(Checkpoint):
         ema: the callback of the moving average, if there is one.
         resumed: the state that the run resumes from.
         on_checkpoint: called once the checkpoints of an epoch are written.
+        writes: whether this process writes the checkpoints, as one of several does.
     """
 
     def __init__(
@@ -94,11 +95,13 @@ class CheckpointCallback(Checkpoint):
         ema: EMACallback | None,
         resumed: TrainingState | None,
         on_checkpoint: Callable[[TrainingState], None],
+        writes: bool = True,
     ) -> None:
         self._folder = folder
         self._fingerprint = fingerprint
         self._ema = ema
         self._on_checkpoint = on_checkpoint
+        self._writes = writes
         self._epoch_start = 0.0
         self.state = resumed
 
@@ -124,6 +127,8 @@ class CheckpointCallback(Checkpoint):
         module.schedule.end_epoch(metrics)
         trainer.should_stop = trainer.should_stop or module.schedule.stops_early
         self.state = state = self._training_state(trainer, module, metrics)
+        if not self._writes:
+            return
         save_training_state(self._folder / "last.ckpt", state)
         if state.best_epoch == state.epoch:
             save_best_weights(self._folder / "best.ckpt", state.validated_weights, state.epoch)

@@ -35,7 +35,7 @@ from assay.training.history import EpochMetrics
 
 _RECIPE_SECTIONS = ("preprocess", "augment", "net", "train")
 _PRECISION = "train.precision"
-_IGNORED_SETTINGS = frozenset({"train.workers", "train.device", "train.tensorboard"})
+_IGNORED_SETTINGS = frozenset({"train.workers", "train.device", "train.devices", "train.tensorboard"})
 
 
 def run_fingerprint(

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.recipe import Recipe
+from assay.training.distributed import ProcessGroup
 from assay.training.random_streams import RandomStream, epoch_seed
 from assay.training.sampling import BatchSampler, EpochSampler, SampleKey, SequentialSampler
 
@@ -266,6 +267,7 @@ def train_dataloader(
     first_epoch: int = 0,
     pin_memory: bool = False,
     timer: "WorkerTimer | None" = None,
+    group: ProcessGroup | None = None,
 ) -> DataLoader[Batch | AssayError]:
     """Return the DataLoader of training batches, reshuffled every epoch.
 
@@ -277,10 +279,11 @@ def train_dataloader(
         first_epoch: number of finished epochs of a resumed run.
         pin_memory: use page-locked memory, for CUDA.
         timer: accumulates the time that workers spend.
+        group: the processes that share every batch; None: this process alone.
     """
     spec = recipe.train
     order = EpochSampler(train.targets, spec.seed, balanced=spec.balance == "sampler", first_epoch=first_epoch)
-    batches = BatchSampler(order, spec.batch_size, merge_single=True)
+    batches = BatchSampler(order, spec.batch_size, merge_single=True, group=group)
     if embeddings is not None:
         return make_dataloader(EmbeddingDataset(embeddings, train.targets), batches, workers=0, seed=spec.seed)
     return make_dataloader(
@@ -300,13 +303,14 @@ def eval_dataloader(
     seeds: Sequence[int] | None = None,
     embeddings: np.ndarray | None = None,
     pin_memory: bool = False,
+    group: ProcessGroup | None = None,
 ) -> DataLoader[Batch | AssayError]:
     """Return the DataLoader of a split in its own order, for validation and embeddings.
 
     Args are those of `train_dataloader`; `seeds` are augmentation seeds, one per image.
     """
     spec = recipe.train
-    batches = BatchSampler(SequentialSampler(len(split.targets), seeds), spec.batch_size)
+    batches = BatchSampler(SequentialSampler(len(split.targets), seeds), spec.batch_size, group=group)
     if embeddings is not None:
         return make_dataloader(EmbeddingDataset(embeddings, split.targets), batches, workers=0, seed=spec.seed)
     return make_dataloader(
@@ -321,4 +325,7 @@ def eval_dataloader(
 def _worker_count_for(recipe: Recipe, images: int) -> int:
     size = recipe.preprocess.size
     batch = min(recipe.train.batch_size, max(1, images))
-    return worker_count(recipe.train.workers, images, batch * size * size * 3)
+    requested = recipe.train.workers
+    if requested is None and recipe.train.devices > 1 and images >= _MIN_IMAGES_FOR_WORKERS:
+        requested = max(1, cpu_count() // recipe.train.devices)
+    return worker_count(requested, images, batch * size * size * 3)

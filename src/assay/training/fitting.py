@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,19 @@ from assay.training.dataloaders import (
     worker_death_message,
 )
 from assay.training.device import Device, deterministic_algorithms, select_device, torch_threads
+from assay.training.distributed import (
+    ProcessGroup,
+    restore_batch_norm,
+    synchronize_batch_norm,
+    training_processes,
+)
 from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits, uses_cached_embeddings
 from assay.training.heap import reuse_freed_memory
 from assay.training.history import EpochListener, History, RunLog, format_epoch, write_metrics, write_step_losses
 from assay.training.lightning_module import ClassifierModule
 from assay.training.lightning_trainer import make_trainer, quiet_lightning, raise_on_interrupt
 from assay.training.loss import loss_weights
+from assay.training.sampling import BatchSampler
 from assay.training.training_schedule import TrainingSchedule
 
 BatchLoader = DataLoader[Batch | AssayError]
@@ -112,7 +119,10 @@ def fit(
                 training.clear()
             state = training.resume()
             if state is None or not state.finished:
-                state = training.train(state, embeddings, progress, on_epoch)
+                processes = 1 if training.on_embeddings else recipe.train.devices
+                other = replace(training, profile=None)
+                with training_processes(processes, _train_in_process, other, state) as group:
+                    state = training.train(state, embeddings, progress, on_epoch, group)
             return training.finish(state)
     except AssayError as error:
         training.log.write(f"stopped: {error}")
@@ -191,21 +201,28 @@ class _TrainingRun:
         embeddings: Callable[[], SplitEmbeddings] | None,
         progress: Progress,
         on_epoch: EpochListener | None,
+        group: ProcessGroup,
     ) -> TrainingState:
-        """Run the remaining epochs."""
+        """Run the remaining epochs, as one process of the group."""
         spec = self.spec
         first_epoch = resumed.epoch if resumed else 0
         self.network.set_memory_format(self.network.memory_format)
-        loaders = self._loaders(first_epoch, embeddings, progress)
+        loaders = self._loaders(first_epoch, embeddings, progress, group)
+        synchronize_batch_norm(self.network, group)
         module = ClassifierModule(
             self.network,
             TrainingSchedule(spec, len(loaders[0]), resumed.metrics if resumed else ()),
             on_embeddings=self.on_embeddings,
             class_weights=loss_weights(spec, self.train_split.targets, self.network.head.fc.out_features),
             first_epoch=first_epoch,
+            group=group,
+            batch_sizes=(_batch_sizes(loaders[0]), _batch_sizes(loaders[1])),
             optimizer_state=resumed.optimizer if resumed else None,
         )
-        tensorboard = TensorBoardWriter(self.folder / "tensorboard", first_epoch) if spec.tensorboard else None
+        writes = group.rank == 0
+        tensorboard = None
+        if spec.tensorboard and writes:
+            tensorboard = TensorBoardWriter(self.folder / "tensorboard", first_epoch)
 
         def on_checkpoint(state: TrainingState) -> None:
             metrics = state.metrics[-1]
@@ -223,14 +240,22 @@ class _TrainingRun:
             )
         profiler = None if self.profile is None else ProfilerCallback(self.profile)
         checkpoints = CheckpointCallback(
-            self.last_checkpoint.parent, self.fingerprint(), ema=ema, resumed=resumed, on_checkpoint=on_checkpoint
+            self.last_checkpoint.parent,
+            self.fingerprint(),
+            ema=ema,
+            resumed=resumed,
+            on_checkpoint=on_checkpoint,
+            writes=writes,
         )
         callbacks = [callback for callback in (profiler, ema, checkpoints, ProgressCallback(progress)) if callback]
-        trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - first_epoch, run=self.folder)
+        trainer = make_trainer(
+            spec, self.device, callbacks, epochs=spec.epochs - first_epoch, run=self.folder, group=group
+        )
         try:
             with torch_threads(1) if self.on_embeddings else reuse_freed_memory():
                 trainer.fit(module, *loaders)
         finally:
+            restore_batch_norm(self.network)
             if tensorboard is not None:
                 tensorboard.close()
         if checkpoints.state is None:
@@ -250,7 +275,11 @@ class _TrainingRun:
         return History(state.metrics, state.best_epoch, state.stopped_early, seconds)
 
     def _loaders(
-        self, first_epoch: int, embeddings: Callable[[], SplitEmbeddings] | None, progress: Progress
+        self,
+        first_epoch: int,
+        embeddings: Callable[[], SplitEmbeddings] | None,
+        progress: Progress,
+        group: ProcessGroup,
     ) -> tuple[BatchLoader, BatchLoader]:
         cached = None
         if self.on_embeddings:
@@ -270,6 +299,7 @@ class _TrainingRun:
                 first_epoch=first_epoch,
                 pin_memory=pin_memory,
                 timer=None if self.profile is None else self.profile.workers,
+                group=group,
             ),
             eval_dataloader(
                 self.val_split,
@@ -277,6 +307,7 @@ class _TrainingRun:
                 self.recipe,
                 embeddings=None if cached is None else cached.val[np.newaxis],
                 pin_memory=pin_memory,
+                group=group,
             ),
         )
 
@@ -291,3 +322,16 @@ class _TrainingRun:
             f" precision {self.device.precision}, torch {torch.__version__},"
             f" {torch.get_num_threads()} threads"
         )
+
+
+def _batch_sizes(loader: BatchLoader) -> list[int]:
+    batches = loader.batch_sampler
+    if not isinstance(batches, BatchSampler):
+        raise TypeError(f"batches are formed by a {BatchSampler.__name__}, not a {type(batches).__name__}")
+    return batches.sizes()
+
+
+def _train_in_process(group: ProcessGroup, training: _TrainingRun, state: TrainingState | None) -> None:
+    """Train as one of several processes; it writes no files."""
+    with quiet_lightning(), deterministic_algorithms(training.device):
+        training.train(state, None, no_progress, None, group)

@@ -1,6 +1,6 @@
 """The LightningModule of a run: training and validation steps, and the optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from assay.core.errors import AssayError
 from assay.nets import ClassifierNetwork
 from assay.training.checkpoint_validation import check_optimizer_state
 from assay.training.dataloaders import Batch
+from assay.training.distributed import ProcessGroup
 from assay.training.loss import MetricAccumulator, check_finite, cross_entropy
 from assay.training.optimizers import frozen_stage_count, make_optimizer, parameter_groups, set_learning_rate
 from assay.training.random_streams import RandomStream, epoch_seed
@@ -28,6 +29,8 @@ class ClassifierModule(LightningModule):
         on_embeddings: batches contain embeddings, and only the head is trained.
         class_weights: float32 [C], class weights of the loss; none: all 1.
         first_epoch: number of finished epochs of a resumed run.
+        group: the processes that share every batch; None: this process alone.
+        batch_sizes: images of the batches of training and of validation, over all processes.
         optimizer_state: the optimizer's state after those epochs.
     """
 
@@ -41,6 +44,8 @@ class ClassifierModule(LightningModule):
         on_embeddings: bool = False,
         class_weights: Tensor | None = None,
         first_epoch: int = 0,
+        group: ProcessGroup | None = None,
+        batch_sizes: tuple[Sequence[int], Sequence[int]] = ((), ()),
         optimizer_state: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -51,6 +56,8 @@ class ClassifierModule(LightningModule):
         self.train_metrics = MetricAccumulator()
         self._val_metrics = MetricAccumulator()
         self._first_epoch = first_epoch
+        self._group = group or ProcessGroup()
+        self._train_sizes, self._val_sizes = batch_sizes
         self._optimizer_state = optimizer_state
         self._frozen = frozen_stage_count(network, schedule.spec)
         network.freeze_batch_norm = schedule.spec.freeze_batch_norm
@@ -122,8 +129,11 @@ class ClassifierModule(LightningModule):
         inputs, targets = batch
         logits = self(inputs)
         loss = cross_entropy(logits, targets, self.class_weights, self.schedule.spec.label_smoothing)
-        loss = loss + self.network.l2_penalty()
-        self.train_metrics.add(loss, logits, targets)
+        penalty = self.network.l2_penalty()
+        self.train_metrics.add(loss + penalty, logits, targets, self._share(self._train_sizes, batch_idx))
+        if self._group.size > 1:
+            loss = loss * self._group.loss_weight(self._train_sizes[batch_idx])
+        loss = loss + penalty
         # All losses are checked at the end of the epoch; a check now and then saves hours of a long one.
         if batch_idx % _FINITE_CHECK_INTERVAL == 0:
             check_finite([float(loss.detach())], self.epoch, self.schedule.spec)
@@ -131,22 +141,28 @@ class ClassifierModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Raise if training has diverged, before this epoch is recorded."""
+        self.train_metrics.reduce(self._group)
         check_finite(self.train_metrics.losses(), self.epoch, self.schedule.spec)
         self._val_metrics = MetricAccumulator()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the epoch's metrics."""
-        del batch_idx
         inputs, targets = batch
         logits = self(inputs)
-        self._val_metrics.add(cross_entropy(logits, targets), logits, targets)
+        share = self._share(self._val_sizes, batch_idx)
+        self._val_metrics.add(cross_entropy(logits, targets), logits, targets, share)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics as `val_loss` and `val_accuracy`."""
+        self._val_metrics.reduce(self._group)
         loss, accuracy = self._val_metrics.means()
         check_finite([float(loss)], self.epoch, self.schedule.spec)
         self.log("val_loss", torch.tensor(loss, dtype=torch.float64))
         self.log("val_accuracy", torch.tensor(accuracy, dtype=torch.float64))
+
+    def _share(self, sizes: Sequence[int], batch_idx: int) -> int | None:
+        """Return how many images of a batch are this process's; None: all."""
+        return self._group.share(sizes[batch_idx]) if self._group.size > 1 else None
 
     @property
     def learning_rate(self) -> float:

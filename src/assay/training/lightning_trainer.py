@@ -1,4 +1,4 @@
-"""Lightning's Trainer for one device, without Lightning's banners and with its interrupts as exceptions."""
+"""Lightning's Trainer, without Lightning's banners and with its interrupts as exceptions."""
 
 import logging
 import shlex
@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from assay.recipe import TrainSpec
 from assay.training.device import Device
+from assay.training.distributed import ProcessGroup, ddp_strategy
 from assay.training.history import TrainingInterruptedError
 
 _IGNORED_WARNINGS = (
@@ -26,15 +27,25 @@ _IGNORED_WARNINGS = (
     (r"\w+ available but not used", UserWarning),
     # Lightning 2.6 calls an API that torch 2.13 deprecates.
     (r".*isinstance\(treespec, LeafSpec\)", FutureWarning),
+    # The metrics of several processes are combined before they are logged.
+    (r"It is recommended to use `self.log\(", PossibleUserWarning),
     # Worker processes are forked before they start threads of their own.
     (r"This process .* is multi-threaded, use of fork\(\)", DeprecationWarning),
 )
 
 
-def make_trainer(spec: TrainSpec, device: Device, callbacks: Sequence[Callback], *, epochs: int, run: Path) -> Trainer:
+def make_trainer(
+    spec: TrainSpec,
+    device: Device,
+    callbacks: Sequence[Callback],
+    *,
+    epochs: int,
+    run: Path,
+    group: ProcessGroup,
+) -> Trainer:
     """Return a Lightning Trainer for the remaining epochs of a run.
 
-    It trains on one device in one process; distributed training is not supported.
+    Each process of the group trains on one device.
 
     Args:
         spec: its gradient clipping is used.
@@ -42,10 +53,15 @@ def make_trainer(spec: TrainSpec, device: Device, callbacks: Sequence[Callback],
         callbacks: one of them writes the checkpoints.
         epochs: number of remaining epochs.
         run: folder of the run; the Trainer itself writes nothing there.
+        group: the processes that train together.
     """
+    several = group.size > 1
+    # With `staged`, the layers of the backbone have no gradient in the first epochs.
+    strategy = ddp_strategy(group, device, unfreezes=spec.strategy == "staged") if several else "auto"
     return Trainer(
         accelerator=device.kind,
-        devices=1,
+        devices=group.size,
+        strategy=strategy,
         precision=device.lightning_precision,
         max_epochs=epochs,
         callbacks=list(callbacks),

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from assay.core.errors import AssayError
 from assay.recipe import TrainSpec
+from assay.training.distributed import ProcessGroup
 
 
 class NonFiniteLossError(AssayError):
@@ -68,11 +69,26 @@ class MetricAccumulator:
         self._correct: list[Tensor] = []
         self._sizes: list[int] = []
 
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Add a step: its mean loss, a scalar or [K], logits [N, C] or [K, N, C], and targets [N]."""
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor, count: int | None = None) -> None:
+        """Add a step: its mean loss, a scalar or [K], logits [N, C] or [K, N, C], and targets [N].
+
+        With `count`, only the first images count in the metrics, but no loss may be NaN.
+        """
+        count = len(targets) if count is None else count
         self._losses.append(loss.detach().float())
-        self._correct.append((logits.detach().argmax(dim=-1) == targets).sum(dim=-1))
-        self._sizes.append(len(targets))
+        self._correct.append((logits.detach().argmax(dim=-1) == targets)[..., :count].sum(dim=-1))
+        self._sizes.append(count)
+
+    def reduce(self, group: ProcessGroup) -> None:
+        """Combine the shares of all processes; every process then has the metrics of whole batches."""
+        if group.size == 1 or not self._losses:
+            return
+        sizes = torch.tensor(self._sizes, dtype=torch.float64)
+        losses = group.sum(torch.stack(self._losses).double().cpu() * sizes)
+        correct = group.sum(torch.stack(self._correct).cpu())
+        sizes = group.sum(sizes)
+        self._losses, self._correct = list((losses / sizes).unbind()), list(correct.unbind())
+        self._sizes = [round(size) for size in sizes.tolist()]
 
     def __len__(self) -> int:
         return len(self._sizes)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from assay.training.distributed import ProcessGroup
 from assay.training.random_streams import RandomStream, augmentation_seeds, stream_generator
 
 SampleKey = tuple[int, int]
@@ -72,12 +73,21 @@ class BatchSampler(Sampler[list[SampleKey]]):
         size: images per batch.
         merge_single: add a single remaining image to the batch before it, because batch norm cannot train
             on one sample.
+        group: the processes that share every batch; None: this process takes all of it.
     """
 
-    def __init__(self, sampler: EpochSampler | SequentialSampler, size: int, *, merge_single: bool = False) -> None:
+    def __init__(
+        self,
+        sampler: EpochSampler | SequentialSampler,
+        size: int,
+        *,
+        merge_single: bool = False,
+        group: ProcessGroup | None = None,
+    ) -> None:
         self.sampler = sampler  # Lightning looks for this name
         self._size = size
         self._merge_single = merge_single
+        self._group = group or ProcessGroup()
 
     def __len__(self) -> int:
         return len(self.sizes())
@@ -85,7 +95,9 @@ class BatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         keys = iter(self.sampler)
         for size in self.sizes():
-            yield list(islice(keys, size))
+            batch = list(islice(keys, size))
+            # A batch with fewer images than processes: the loss of the image that is repeated has the weight 0.
+            yield batch[self._group.rank :: self._group.size] or batch[:1]
 
     def sizes(self) -> list[int]:
         """Return the size of every batch."""
