@@ -10,6 +10,7 @@ from assay.core.errors import AssayError
 from assay.core.files import write_text
 from assay.core.notebook_html import data_uri
 from assay.core.printable_text import printable, printable_value
+from assay.core.theme import theme_css
 from assay.data.check_result import CheckReport, Finding, FindingEntry
 from assay.data.dataset import Sample
 from assay.image.thumbnail import jpeg_thumbnail
@@ -70,6 +71,7 @@ def write_check_page(report: CheckReport, path: Path, *, title: str = "", figure
     write_text(
         path,
         template.render(
+            theme=theme_css(),
             title=title or report.root.resolve().name,
             report=report,
             headline=_headline(report),

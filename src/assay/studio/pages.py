@@ -11,6 +11,7 @@ import jinja2
 from assay import __version__
 from assay.core.printable_text import printable_value
 from assay.core.text_layout import format_percent
+from assay.core.theme import theme_css
 
 LANGUAGE: Final = "en"
 _MEDIA_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -35,7 +36,7 @@ def assets() -> tuple[str, dict[str, tuple[bytes, str]]]:
     """Return the hash of all assets, which their addresses contain, and content and media type by name."""
     folder = resources.files("assay.studio.web") / "assets"
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _MEDIA_TYPES}
-    files["theme.css"] = (resources.files("assay.core") / "theme.css").read_bytes()
+    files["theme.css"] = theme_css().encode()
     files["text.js"] = f"export const texts = {json.dumps(texts(), ensure_ascii=True)};\n".encode()
     digest = hashlib.sha256(b"".join(name.encode() + body for name, body in sorted(files.items()))).hexdigest()[:12]
     return digest, {name: (body, _MEDIA_TYPES[name.rpartition(".")[2]]) for name, body in files.items()}

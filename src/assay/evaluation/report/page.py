@@ -15,6 +15,7 @@ from assay import __version__
 from assay.core.notebook_html import data_uri
 from assay.core.printable_text import printable, printable_value
 from assay.core.text_layout import MAX_CLASSES_SHOWN, format_number, format_percent, shorten
+from assay.core.theme import theme_css
 from assay.evaluation.bootstrap import BootstrapIntervals
 from assay.evaluation.confusion_figure import cell_colors
 from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix
@@ -133,6 +134,7 @@ def render_page(data: ReportData, context: ReportContext, gallery: Gallery, thum
         "reliability_figure": reliability_svg(data),
         "result_sentence": result_sentence(metrics, context),
         "split_table": _split_table(context.split_counts),
+        "theme": theme_css(),
         "threshold_figures": threshold_svgs(data),
         "thumbnails": thumbnails,
         "version": __version__,

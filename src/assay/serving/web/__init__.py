@@ -12,6 +12,7 @@ from importlib import resources
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from assay.core.errors import AssayError
+from assay.core.theme import theme_css
 from assay.serving.errors import ApiError
 from assay.serving.request_authorization import authorize
 from assay.serving.routes_classify import ModelName
@@ -97,6 +98,7 @@ def read_assets(root_path: str = "", files: Mapping[str, bytes] | None = None) -
     if files is None:
         folder = resources.files("assay.serving.web") / "assets"
         files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        files["theme.css"] = theme_css().encode()
     policy = CONTENT_SECURITY_POLICY.format(base="'self'" if root_path else "'none'")
     digest = hashlib.sha256()
     for name, body in sorted(files.items()):
