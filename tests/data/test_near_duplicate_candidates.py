@@ -45,8 +45,12 @@ def test_pairs_are_ordered_and_unique(with_crops: np.ndarray) -> None:
     assert np.bincount(found.pairs.ravel()).max() < len(with_crops)
 
 
-def test_index_finds_the_same_as_the_exact_search(with_crops: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("waiting_pairs", [5_000_000, 3])
+def test_index_finds_the_same_as_the_exact_search(
+    with_crops: np.ndarray, monkeypatch: pytest.MonkeyPatch, waiting_pairs: int
+) -> None:
     exact = {tuple(pair) for pair in find_candidates(with_crops, floor=0.8).pairs.tolist()}
+    monkeypatch.setattr(near_duplicate_candidates, "_MAX_WAITING_PAIRS", waiting_pairs)
     monkeypatch.setattr(near_duplicate_candidates, "EXACT_SEARCH_LIMIT", 10)
     monkeypatch.setattr(near_duplicate_candidates, "_CLUSTER_SIZE", 5)
 

@@ -48,7 +48,7 @@ def find_candidates(
     """Pair every image with its nearest neighbours, allowing for a crop at one corner of either.
 
     Exact up to `EXACT_SEARCH_LIMIT` images. Above that, an image is compared only with those around the nearest
-    cluster centres, so that time and memory grow linearly.
+    cluster centres, so that memory grows linearly; an image takes 1.4 kB besides its thumbnail.
 
     Args:
         thumbnails: uint8 [N, 16, 16, 3].
@@ -60,18 +60,29 @@ def find_candidates(
     if len(thumbnails) < 2:
         return Candidates(np.empty((0, 2), np.int64), np.empty(0, np.float32))
     plain, crops = _descriptors(thumbnails, mirrored=mirrored)
-    found = np.concatenate([*_neighbours(plain, crops, neighbours, floor, progress)])
-    codes = _order_pairs(_keep_best(found, neighbours))
+    codes = _order_pairs(_best_neighbours(plain, crops, neighbours, floor, progress))
     # Keep one row per pair, with its best cosine.
     order = np.lexsort((-codes["cosine"], codes["second"], codes["first"]))
     codes = codes[order]
     fresh = np.ones(len(codes), bool)
     fresh[1:] = (np.diff(codes["first"]) != 0) | (np.diff(codes["second"]) != 0)
     codes = codes[fresh]
-    return Candidates(np.stack([codes["first"], codes["second"]], axis=1), codes["cosine"].copy())
+    return Candidates(np.stack([codes["first"], codes["second"]], axis=1).astype(np.int64), codes["cosine"].copy())
 
 
-_PAIR_DTYPE: Final = np.dtype([("first", np.int64), ("second", np.int64), ("cosine", np.float32)])
+_PAIR_DTYPE: Final = np.dtype([("first", np.int32), ("second", np.int32), ("cosine", np.float32)])
+_MAX_WAITING_PAIRS: Final = 5_000_000
+
+
+def _best_neighbours(plain: Array, crops: list[Array], count: int, floor: float, progress: Progress) -> Array:
+    """Return the `count` best pairs of every image; of those that are not among them, few are in memory at a time."""
+    kept, waiting, number = np.empty(0, _PAIR_DTYPE), list[Array](), 0
+    for found in _neighbours(plain, crops, count, floor, progress):
+        waiting.append(found)
+        number += len(found)
+        if number > max(_MAX_WAITING_PAIRS, len(kept)):
+            kept, waiting, number = _keep_best(np.concatenate([kept, *waiting]), count), [], 0
+    return _keep_best(np.concatenate([kept, *waiting]), count)
 
 
 def _neighbours(plain: Array, crops: list[Array], count: int, floor: float, progress: Progress) -> Iterator[Array]:
@@ -109,12 +120,14 @@ def _clustered_jobs(plain: Array) -> Iterator[tuple[Array, list[Array]]]:
     """Compare each image only with those around its nearest cluster centres."""
     centres = _kmeans_centres(plain, max(len(plain) // _CLUSTER_SIZE, 2))
     nearest = np.concatenate([_nearest_centres(block, centres) for block in _blocks(plain)])
+    cells = np.arange(len(centres) + 1)
     home = np.argsort(nearest[:, 0], kind="stable")
-    visitor, stop = np.divmod(np.argsort(nearest.ravel(), kind="stable"), nearest.shape[1])
-    visited = nearest[visitor, stop]
+    home_ends = np.searchsorted(nearest[home, 0], cells)
+    visits = np.argsort(nearest.ravel(), kind="stable")
+    visit_ends = np.searchsorted(nearest.ravel()[visits], cells)
     for cell in range(len(centres)):
-        members = home[slice(*np.searchsorted(nearest[home, 0], (cell, cell + 1)))]
-        rows = visitor[slice(*np.searchsorted(visited, (cell, cell + 1)))]
+        members = home[home_ends[cell] : home_ends[cell + 1]]
+        rows = visits[visit_ends[cell] : visit_ends[cell + 1]] // nearest.shape[1]
         for block in _blocks(rows):
             yield block, list(_blocks(members))
 
@@ -133,10 +146,13 @@ def _kmeans_centres(plain: Array, count: int) -> Array:
     return np.asarray(centres)
 
 
-def _nearest_centres(block: Array, centres: Array, count: int = 0) -> Array:
-    """Return the `count` (0: `_PROBED_CLUSTERS`) nearest centres of every row, nearest first."""
-    cosines = block @ centres.T
-    return np.argsort(-cosines, axis=1)[:, : count or _PROBED_CLUSTERS]
+def _nearest_centres(block: Array, centres: Array, count: int = _PROBED_CLUSTERS) -> Array:
+    """Return the `count` nearest centres of every row, or all if there are fewer, nearest first, int32 [N, count]."""
+    distances = -(block @ centres.T)
+    count = min(count, len(centres))
+    nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    order = np.argsort(np.take_along_axis(distances, nearest, axis=1), axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(nearest, order, axis=1).astype(np.int32))
 
 
 def _blocks(values: Array) -> Iterator[Array]:
@@ -172,11 +188,11 @@ def _evenly_spaced(n: int) -> Array:
 
 def _project(thumbnails: Array, view: tuple[Array, Array], project: tuple[Array, Array]) -> Array:
     centre, matrix = project
-    pieces = []
+    result = np.empty((len(thumbnails), matrix.shape[1]), np.float32)
     for start in range(0, len(thumbnails), _BLOCK_ROWS):
         piece = (_standardize_rows(_apply_view(thumbnails[start : start + _BLOCK_ROWS], view)) - centre) @ matrix
-        pieces.append(piece / (np.linalg.norm(piece, axis=1, keepdims=True) + 1e-9))
-    return np.concatenate(pieces).astype(np.float32)
+        result[start : start + _BLOCK_ROWS] = piece / (np.linalg.norm(piece, axis=1, keepdims=True) + 1e-9)
+    return result
 
 
 def _apply_view(thumbnails: Array, view: tuple[Array, Array]) -> Array:
