@@ -132,9 +132,7 @@ def main() -> None:
     if given.here:
         print(json.dumps(measure(given.photos[0])))
         return
-    print(
-        "| photos | seconds | CPU seconds | peak memory, MiB | candidates | recall: planted copies | recall: exact search |"
-    )
+    print("| photos | seconds | CPU seconds | peak memory, MiB | candidates | recall: copies | recall: exact search |")
     print("|---|---|---|---|---|---|---|")
     for count in given.photos:
         command = [sys.executable, str(Path(__file__)), "--here", "--photos", str(count)]

@@ -1,20 +1,33 @@
-"""A load test for `assay serve`: virtual clients that send photos and check the answers.
+"""A load test for `assay serve`: clients of several tiers send photos at fixed rates and check the responses.
 
-    ASSAY_PHOTOS=photos ASSAY_KEY=ak_... locust -f deploy/locustfile.py --host https://assay.example \
-        --headless --users 50 --spawn-rate 5 --run-time 2m
+    export ASSAY_CLIENTS='{"gold": {"key": "ak_...", "rate": 20}, "bronze": {"key": "ak_...", "rate": 2}}'
+    ASSAY_PHOTOS=photos locust -f deploy/locustfile.py --host https://assay.example --headless --users 2 --run-time 2m
 
-Photos are sent unchanged, so that results may come from the cache of the server. ASSAY_UNCACHED=1 appends a few bytes,
-which decoders ignore, so that all uploads differ.
+The load is an open loop: requests arrive at random (Poisson) with `rate` per second, however many are still in
+progress, and response times are measured from the arrival. A server that is too slow therefore shows long times and
+rejections, not fewer requests. Each client is one user and a row of the statistics; requests above the limit of its
+tier (429) are a row of their own.
+
+ASSAY_UNCACHED=1 appends a few bytes to each photo, which decoders ignore, so that no result comes from a cache.
+--host may list several addresses, separated by commas, as DNS does for several balancers: requests start at them in
+turn, and a request whose connection fails is repeated at the next. Such failures are a row of their own.
 """
 
+import itertools
 import json
 import os
 import random
+import time
+import zlib
 from pathlib import Path
 
-from locust import HttpUser, between, task
+import gevent
+from locust import FastHttpUser, task
 
 _KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+_BOUNDARY = "assay-load-test"
+_MAX_IN_PROGRESS = 512
+_STOP_TIMEOUT = 30.0
 
 
 def read_photos(folder: str | None) -> list[tuple[str, bytes]]:
@@ -30,41 +43,98 @@ def read_photos(folder: str | None) -> list[tuple[str, bytes]]:
     return photos
 
 
+def read_clients(text: str | None) -> dict[str, tuple[str, float]]:
+    """Return key and requests per second of each client, by name; a key may be empty.
+
+    Raises:
+        SystemExit: the text is invalid.
+    """
+    try:
+        clients = {
+            name: (str(item.get("key", "")), float(item["rate"])) for name, item in json.loads(text or "").items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        clients = {}
+    if not clients or any(rate <= 0 for _, rate in clients.values()):
+        raise SystemExit("""set ASSAY_CLIENTS to JSON such as {"gold": {"key": "ak_...", "rate": 20}}""")
+    return clients
+
+
 _PHOTOS = read_photos(os.environ.get("ASSAY_PHOTOS"))
 
 
-class Client(HttpUser):
-    """A client that classifies photos."""
+class _Client(FastHttpUser):
+    """A client that sends photos at a rate, in a row of the statistics."""
 
-    wait_time = between(0.05, 0.5)
+    abstract = True
+    fixed_count = 1
+    concurrency = _MAX_IN_PROGRESS
+    connection_timeout = 5.0
+    network_timeout = 40.0
+    name, key, rate = "", "", 1.0
 
     def on_start(self) -> None:
-        """Set the API key."""
-        if key := os.environ.get("ASSAY_KEY"):
-            self.client.headers["Authorization"] = f"Bearer {key}"
+        """Begin the schedule."""
+        # The client would only accept one address.
+        self._addresses = itertools.cycle(str(self.environment.host).split(","))
+        self._count = len(str(self.environment.host).split(","))
+        self._random = random.Random(zlib.crc32(self.name.encode()))
+        self._next = time.perf_counter()
+        self._running: set[gevent.Greenlet] = set()
 
-    @task(50)
-    def classify(self) -> None:
-        """Send a photo. Expected rejections (429, 503) do not count as errors."""
-        kind, photo = random.choice(_PHOTOS)
+    def on_stop(self) -> None:
+        """Wait for the last responses."""
+        gevent.joinall(list(self._running), timeout=_STOP_TIMEOUT)
+
+    def wait_time(self) -> float:
+        """Return the seconds to the next arrival."""
+        self._next += self._random.expovariate(self.rate)
+        return max(self._next - time.perf_counter(), 0.0)
+
+    @task
+    def arrive(self) -> None:
+        """Start a request without waiting for it."""
+        greenlet = gevent.spawn(self._classify, self._next)
+        self._running.add(greenlet)
+        greenlet.link(self._running.discard)
+
+    def _classify(self, arrival: float) -> None:
+        kind, photo = self._random.choice(_PHOTOS)
         if os.environ.get("ASSAY_UNCACHED"):
-            photo += random.randbytes(8)
-        files = {"image": ("photo", photo, kind)}
-        with self.client.post("/classify", files=files, catch_response=True) as answer:
-            if answer.status_code in {429, 503}:
-                answer.failure(f"turned away: {answer.status_code}")
-            elif answer.status_code != 200:
-                answer.failure(f"{answer.status_code}: {answer.text[:200]}")
-            else:
-                try:
-                    fields = json.loads(answer.text)
-                except ValueError:
-                    answer.failure("the answer is no JSON")
-                else:
-                    if not fields:
-                        answer.failure("the answer is empty")
+            photo += self._random.randbytes(8)
+        head = (
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\nContent-Type: {kind}'
+        )
+        body = head.encode() + b"\r\n\r\n" + photo + f"\r\n--{_BOUNDARY}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        for left in reversed(range(self._count)):
+            address = next(self._addresses)
+            with self.client.post(
+                f"{address}/classify", data=body, headers=headers, name=self.name, catch_response=True
+            ) as answer:
+                answer.request_meta["response_time"] = 1e3 * (time.perf_counter() - arrival)
+                if answer.status_code == 0 and left:
+                    answer.request_meta["name"] = f"{self.name} (repeated)"
+                    answer.success()
+                    continue
+                if answer.status_code == 429:
+                    answer.request_meta["name"] = f"{self.name} (429)"
+                    answer.success()
+                elif answer.status_code != 200:
+                    answer.failure(f"{answer.status_code}: {answer.error or (answer.text or '')[:200]}")
+                elif not _fields(answer.text):
+                    answer.failure("the response has no fields")
+                return
 
-    @task(1)
-    def health(self) -> None:
-        """Request the health, as the web page does."""
-        self.client.get("/health")
+
+def _fields(text: str | None) -> object:
+    try:
+        return json.loads(text or "")
+    except ValueError:
+        return None
+
+
+for _name, (_key, _rate) in read_clients(os.environ.get("ASSAY_CLIENTS")).items():
+    globals()[f"Client_{_name}"] = type(f"Client_{_name}", (_Client,), {"name": _name, "key": _key, "rate": _rate})

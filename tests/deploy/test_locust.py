@@ -2,13 +2,16 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,15 +27,15 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    delay = 0.0
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         good = self.path == "/classify" and b'name="image"' in body and b"a photo" in body
-        known = self.headers["Authorization"] == "Bearer ak_1.secret"
-        self._answer(200 if good and known else 401, {"label": "open"} if good and known else {"error": "no"})
-
-    def do_GET(self) -> None:
-        self._answer(200, {"status": "healthy"})
+        key = self.headers["Authorization"].removeprefix("Bearer ")
+        status = {"ak_1.secret": 200, "ak_3.limited": 429}.get(key, 401) if good else 400
+        time.sleep(self.delay)
+        self._answer(status, {"label": "open"} if status == 200 else {"error": "no"})
 
     def _answer(self, status: int, fields: dict[str, str]) -> None:
         text = json.dumps(fields).encode()
@@ -55,11 +58,20 @@ def address() -> Iterator[str]:
         thread.join()
 
 
-def run(deploy: Path, address: str, folder: Path, **environ: str) -> tuple[int, list[dict[str, object]]]:
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "one.jpg").write_bytes(b"a photo")
+    return str(folder)
+
+
+def run(deploy: Path, address: str, folder: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Run the load test for some seconds; return its exit code and its rows by name."""
     made = subprocess.run(
         [
             *(sys.executable, "-m", "locust", "-f", deploy / "locustfile.py", "--host", address),
-            *("--headless", "--users", "2", "--spawn-rate", "10", "--run-time", "2s", "--json"),
+            *("--headless", "--users", "2", "--spawn-rate", "10", "--run-time", "6s", "--stop-timeout", "10", "--json"),
         ],
         env={**os.environ, **environ},
         cwd=folder,
@@ -67,21 +79,58 @@ def run(deploy: Path, address: str, folder: Path, **environ: str) -> tuple[int, 
         text=True,
         check=False,
     )
-    return made.returncode, json.loads(made.stdout) if made.stdout.strip() else []
+    rows = json.loads(made.stdout) if made.stdout.strip() else []
+    return made.returncode, {row["name"]: row for row in rows}
 
 
-@pytest.mark.parametrize(("key", "code"), [("ak_1.secret", 0), ("ak_1.wrong", 1)])
-def test_responses_are_distinguished_from_errors(deploy: Path, address: str, tmp_path: Path, key: str, code: int):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "one.jpg").write_bytes(b"a photo")
-    found, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS=str(photos), ASSAY_KEY=key, ASSAY_UNCACHED="1")
-    (classify,) = [row for row in rows if row["name"] == "/classify"]
-    assert found == code
-    assert classify["num_requests"] != 0
-    assert classify["num_failures"] == (classify["num_requests"] if code else 0)
+def clients(**keys_and_rates: tuple[str, float]) -> str:
+    return json.dumps({name: {"key": key, "rate": rate} for name, (key, rate) in keys_and_rates.items()})
 
 
-def test_load_test_without_photos_raises(deploy: Path, address: str, tmp_path: Path):
-    code, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS=str(tmp_path))
-    assert (code, rows) == (1, [])
+def test_responses_are_distinguished_from_errors(deploy: Path, address: str, tmp_path: Path, photos: str):
+    wanted = clients(gold=("ak_1.secret", 20), bronze=("ak_2.wrong", 5))
+    code, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS=photos, ASSAY_CLIENTS=wanted, ASSAY_UNCACHED="1")
+    assert code == 1
+    assert (rows["gold"]["num_failures"], rows["bronze"]["num_failures"]) == (0, rows["bronze"]["num_requests"])
+    assert 20 < rows["gold"]["num_requests"] < 180  # 120 are expected, fewer on a busy machine
+    assert rows["bronze"]["num_requests"] < rows["gold"]["num_requests"]
+
+
+def test_rate_does_not_depend_on_the_response_time(
+    deploy: Path, address: str, tmp_path: Path, photos: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(_Handler, "delay", 1.0)
+    wanted = clients(gold=("ak_1.secret", 20))
+    code, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS=photos, ASSAY_CLIENTS=wanted)
+    assert code == 0
+    assert rows["gold"]["num_requests"] > 20  # one after the other, six would fit
+    assert rows["gold"]["min_response_time"] >= 1000
+
+
+def test_limited_requests_are_a_row_of_their_own(deploy: Path, address: str, tmp_path: Path, photos: str):
+    wanted = clients(gold=("ak_1.secret", 10), bronze=("ak_3.limited", 10))
+    code, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS=photos, ASSAY_CLIENTS=wanted)
+    assert code == 0
+    assert rows["bronze (429)"]["num_requests"] > 5
+    assert "bronze" not in rows
+
+
+def test_request_is_repeated_at_the_next_address(deploy: Path, address: str, tmp_path: Path, photos: str):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        addresses = f"http://127.0.0.1:{closed.getsockname()[1]},{address}"
+        wanted = clients(gold=("ak_1.secret", 10))
+        code, rows = run(deploy, addresses, tmp_path, ASSAY_PHOTOS=photos, ASSAY_CLIENTS=wanted)
+    assert code == 0
+    assert rows["gold"]["num_failures"] == 0
+    assert 0 < rows["gold (repeated)"]["num_requests"] <= rows["gold"]["num_requests"]
+
+
+@pytest.mark.parametrize("wanted", ["", "{}", "[]", '{"gold": {"key": "a"}}', '{"gold": {"key": "a", "rate": 0}}'])
+def test_load_test_without_photos_or_clients_raises(
+    deploy: Path, address: str, tmp_path: Path, photos: str, wanted: str
+):
+    code, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS=photos, ASSAY_CLIENTS=wanted)
+    assert (code, rows) == (1, {})
+    code, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS="", ASSAY_CLIENTS=clients(gold=("", 1)))
+    assert (code, rows) == (1, {})
