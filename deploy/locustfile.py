@@ -75,9 +75,8 @@ class _Client(FastHttpUser):
 
     def on_start(self) -> None:
         """Begin the schedule."""
-        # The client would only accept one address.
-        self._addresses = itertools.cycle(str(self.environment.host).split(","))
-        self._count = len(str(self.environment.host).split(","))
+        self._addresses = str(self.environment.host).split(",")
+        self._turn = itertools.cycle(range(len(self._addresses)))
         self._random = random.Random(zlib.crc32(self.name.encode()))
         self._next = time.perf_counter()
         self._running: set[gevent.Greenlet] = set()
@@ -109,13 +108,14 @@ class _Client(FastHttpUser):
         headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        for left in reversed(range(self._count)):
-            address = next(self._addresses)
+        first, count = next(self._turn), len(self._addresses)
+        for attempt in range(count):
+            address = self._addresses[(first + attempt) % count]
             with self.client.post(
                 f"{address}/classify", data=body, headers=headers, name=self.name, catch_response=True
             ) as answer:
                 answer.request_meta["response_time"] = 1e3 * (time.perf_counter() - arrival)
-                if answer.status_code == 0 and left:
+                if answer.status_code == 0 and attempt + 1 < count:
                     answer.request_meta["name"] = f"{self.name} (repeated)"
                     answer.success()
                     continue

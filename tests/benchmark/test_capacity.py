@@ -1,0 +1,75 @@
+"""The capacity model against formulas with exact solutions and against the simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from tests.conftest import load_benchmark
+
+pytest.importorskip("simpy")
+capacity = load_benchmark("capacity")
+
+
+def exponential(seconds: float = 0.01) -> object:
+    return capacity.Service(seconds=seconds, hit_rate=0.0, scv=1.0)
+
+
+def test_probability_of_waiting_of_known_queues():
+    assert capacity.erlang_c(1, 0.6) == pytest.approx(0.6)  # M/M/1: the utilisation
+    assert capacity.erlang_c(2, 1.0) == pytest.approx(1 / 3)  # Allen 1990, table 5.2.4
+    assert 0 < capacity.erlang_c(2000, 1400) < 1e-30
+
+
+@pytest.mark.parametrize("load", [0.0, 2.0, 3.5])
+def test_load_without_steady_state_raises(load: float):
+    with pytest.raises(ValueError, match="no steady state"):
+        capacity.erlang_c(2, load)
+
+
+def test_single_core_equals_pollaczek_khinchine():
+    for scv in (0.0, 0.1, 1.0, 4.0):
+        service = capacity.Service(seconds=0.02, scv=scv)
+        rate, mean = 30.0, 0.02
+        expected = rate * (1 + scv) * mean**2 / (2 * (1 - rate * mean))
+        assert capacity.predict(service, rate, 1).wait == pytest.approx(expected)
+
+
+def test_tail_of_exponential_service_is_exact():
+    # M/M/1: the wait exceeds t with probability rho exp(-(1 - rho) t / S).
+    rho, seconds = 0.7, 0.01
+    wait = capacity.predict(exponential(seconds), rho / seconds, 1).p99 - seconds
+    assert rho * math.exp(-(1 - rho) * wait / seconds) == pytest.approx(0.01)
+
+
+def test_mixture_of_hits_and_misses_has_the_moments_of_its_draws():
+    service = capacity.Service(hit_rate=0.6, scv=0.3)
+    drawn = service.draw(np.random.default_rng(0), 400_000)
+    assert service.mean == pytest.approx(drawn.mean(), rel=0.01)
+    assert service.variation == pytest.approx(drawn.var() / drawn.mean() ** 2, rel=0.02)
+
+
+@pytest.mark.parametrize("hit_rate", [0.0, 0.5])
+@pytest.mark.parametrize(("instances", "cores", "share"), [(1, 2, 0.5), (1, 2, 0.8), (4, 2, 0.7)])
+def test_model_agrees_with_the_simulation(instances: int, cores: int, share: float, hit_rate: float):
+    service = capacity.Service(hit_rate=hit_rate)
+    rate = share * instances * cores / service.mean
+    found = capacity.simulate(service, rate, instances, cores, requests=40_000)
+    assert capacity.predict(service, rate, instances * cores).response == pytest.approx(found.response, rel=0.15)
+
+
+def test_plan_keeps_its_limits():
+    service = capacity.Service()
+    for rate in (0.1, 10, 1_000, 100_000):
+        item = capacity.plan(service, rate, 2, 0.1)
+        assert item.utilisation <= 0.7
+        assert item.times.p99 <= 0.25
+        assert item.instances == 1 or rate * service.mean / ((item.instances - 1) * 2) > 0.7
+        assert item.cost == pytest.approx(item.instances * 0.1 / 3600 / rate * 1e6)
+    slow = capacity.plan(service, 100, 2, 0.1, p99=0.02)
+    assert slow.instances > capacity.plan(service, 100, 2, 0.1).instances
+
+
+def test_table_has_a_row_for_each_rate():
+    lines = capacity.table(capacity.Service(), [10, 1_000], 2, 0.1).splitlines()
+    assert len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
