@@ -41,6 +41,14 @@ def test_tail_of_exponential_service_is_exact():
     assert rho * math.exp(-(1 - rho) * wait / seconds) == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_99th_percentile_is_close_to_the_simulation(share: float):
+    service = capacity.Service()
+    rate = share * 2 / service.mean
+    found = capacity.simulate(service, rate, 1, 2, requests=40_000)
+    assert capacity.predict(service, rate, 2).p99 == pytest.approx(found.p99, rel=0.2)
+
+
 def test_mixture_of_hits_and_misses_has_the_moments_of_its_draws():
     service = capacity.Service(hit_rate=0.6, scv=0.3)
     drawn = service.draw(np.random.default_rng(0), 400_000)
