@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint format bench docs package services clean
+.PHONY: demo test test-all lint format bench system docs package services clean
 
 demo: .venv/.demo
 	$(BIN)/assay demo
@@ -32,6 +32,10 @@ bench: .venv/.dev .venv/bench/.made
 	$(BIN)/python benchmarks/run.py $(BENCH)
 	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/stores.py
+
+# All services on this machine, under load and under faults; writes benchmarks/SYSTEM.md. A short round: SYSTEM="--quick"
+system: .venv/.dev
+	$(BIN)/python benchmarks/system.py $(SYSTEM)
 
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
