@@ -22,7 +22,7 @@ from processes import BenchmarkError
 from system_site import DEPLOY, Site
 
 _BOUNDARY = "assay-system-test"
-_START_SECONDS = 60.0
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,18 @@ def _connection(port: int, *, tls: bool) -> http.client.HTTPConnection:
 
 def count_accepted(site: Site, client: str, rate: float, seconds: float, photo: bytes) -> tuple[Counter[int], float]:
     """Send requests of a client at a steady rate through both balancers; return statuses and the seconds it took."""
-    headers = {"Authorization": f"Bearer {site.keys[client]}"}
-    ports, sender = [balancer.port for balancer in site.balancers], Sender()
-    sender.post(ports[0], photo, {"Authorization": f"Bearer {site.keys['gold']}"}, tls=True)  # now in the cache
-    with ThreadPoolExecutor(16) as pool:
+    headers, gold = ({"Authorization": f"Bearer {site.keys[name]}"} for name in (client, "gold"))
+    ports, sender, barrier = [balancer.port for balancer in site.balancers], Sender(), threading.Barrier(_THREADS)
+
+    def connect() -> None:
+        # A request that waits for a connection arrives late, and a full bucket gains nothing meanwhile.
+        barrier.wait(60)
+        for port in ports:
+            sender.post(port, photo, gold, tls=True)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for item in [pool.submit(connect) for _ in range(_THREADS)]:
+            item.result()
         begin = time.perf_counter()
         sent = []
         for number in range(int(rate * seconds)):
