@@ -30,8 +30,10 @@ class Service:
         hit_seconds: processor time of a photo whose result is in the cache.
         hit_rate: share of photos whose result is in the cache, 0-1.
         scv: squared coefficient of variation of the time of one kind: 0 constant, 1 exponential.
-        redis_commands: commands a photo that is classified, and `redis_hit_commands` one from the cache.
-        redis_seconds: processor time of Redis a command.
+        redis_commands: commands of Redis for a photo that is classified, with those in scripts, and
+            `redis_hit_commands` for one from the cache.
+        redis_seconds: processor time of Redis for a photo that is classified, and `redis_hit_seconds` for one from
+            the cache.
         log_bytes: size of a request record in MongoDB.
     """
 
@@ -39,9 +41,10 @@ class Service:
     hit_seconds: float = 0.00105
     hit_rate: float = 0.0
     scv: float = 0.1
-    redis_commands: float = 4.0
-    redis_hit_commands: float = 3.0
-    redis_seconds: float = 20e-6
+    redis_commands: float = 14.0
+    redis_hit_commands: float = 13.0
+    redis_seconds: float = 95e-6
+    redis_hit_seconds: float = 70e-6
     log_bytes: float = 500.0
 
     @property
@@ -179,14 +182,14 @@ def plan(service: Service, rate: float, cores: int, price: float, *, p99: float 
     instances = max(math.ceil(rate * service.mean / (most * cores)), 1)
     while (times := predict(service, rate, instances * cores)).p99 > p99:
         instances += 1
-    commands = rate * (service.hit_rate * service.redis_hit_commands + (1 - service.hit_rate) * service.redis_commands)
+    hits, misses = rate * service.hit_rate, rate * (1 - service.hit_rate)
     return Plan(
         rate,
         instances,
         rate * service.mean / (instances * cores),
         times,
-        commands,
-        commands * service.redis_seconds,
+        misses * service.redis_commands + hits * service.redis_hit_commands,
+        misses * service.redis_seconds + hits * service.redis_hit_seconds,
         rate,
         rate * service.log_bytes * 86_400 / 1e9,
         instances * price / 3600 / rate * 1e6,

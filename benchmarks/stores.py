@@ -13,13 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import SecretStr
+from redis import Redis
 
+from assay.serving.auth.authorizer import open_backends
+from assay.serving.auth.settings import RateLimitSettings, Tier
 from assay.serving.cache.redis_cache import RedisCache
 from assay.serving.cache.result_cache import MemoryCache
 from assay.serving.request_log import RequestLogSettings
@@ -29,6 +33,7 @@ from assay.serving.request_record import ImageMetadata, RequestRecord
 from assay.serving.telemetry import NullTelemetry
 
 CALLS, RECORDS, REPEATS = 2000, 20_000, 5
+_CLIENTS = 16
 
 
 @contextmanager
@@ -111,6 +116,38 @@ async def caches(redis: int | None) -> None:
     print(f"cache, Redis hangs: slowest request {1000 * worst:.1f} ms more")
 
 
+async def redis_of_a_photo(port: int) -> None:
+    """Print the commands and the processor time of Redis for a photo: rate limit, cache, end of the request."""
+    url = SecretStr(f"redis://127.0.0.1:{port}")
+    settings, quiet = RateLimitSettings(redis=url, redis_timeout=1), NullTelemetry()
+    clocks = {"monotonic": time.monotonic, "wall_clock": time.time}
+    stores = open_backends(settings, quiet, folder=Path(), nonce_seconds=1, **clocks)
+    cache, watcher = RedisCache(url, ttl=3600, timeout=1, telemetry=quiet), Redis(port=port)
+    tier = Tier(per_minute=600_000, burst=100_000, max_concurrent=1000)
+
+    def used() -> tuple[float, int]:
+        cpu = watcher.info("cpu")
+        return cpu["used_cpu_user"] + cpu["used_cpu_sys"], watcher.info("stats")["total_commands_processed"]
+
+    async def client(*, hit: bool) -> None:
+        for _ in range(CALLS // _CLIENTS):
+            name = uuid.uuid4().hex
+            await stores.limiter.acquire("client", tier, name)
+            if await cache.get("photo" if hit else name) is None:
+                await cache.put(name, bytes(500))
+            await stores.limiter.release("client", name)
+
+    await cache.put("photo", bytes(500))
+    for name, hit in (("from the cache", True), ("classified", False)):
+        begin = used()
+        await asyncio.gather(*(client(hit=hit) for _ in range(_CLIENTS)))
+        seconds, commands = ((after - before) / CALLS for after, before in zip(used(), begin, strict=True))
+        print(f"Redis, a photo {name}: {commands:.0f} commands, {1e6 * seconds:.0f} us of its processor time")
+    await stores.close()
+    await cache.close()
+    watcher.close()
+
+
 async def journal(name: str, address: str, folder: Path) -> None:
     """Print how fast records are taken, and how fast they reach a database."""
     taken, stored = [], []
@@ -137,6 +174,8 @@ async def main() -> None:
         folder = Path(name)
         with service("redis-server", "--save", "", "--bind", "127.0.0.1", "--port") as redis:
             await caches(redis)
+            if redis is not None:
+                await redis_of_a_photo(redis)
         await journal("SQLite", str(folder / "requests.sqlite"), folder)
         await journal("away, spool on disk", "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=10", folder)
         files = ["--pid-file", f"{name}/pid", "--log-file", f"{name}/log", "--data-dir", name]

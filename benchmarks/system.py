@@ -9,15 +9,16 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import redis
 from capacity import Service as ServiceCost
 from capacity import predict, simulate
@@ -82,53 +83,68 @@ def measure_scaling(given: Round) -> None:
         given.results.add("Scaling behind HAProxy", figure, text, f"≥ {target}×", met=gain >= target)
 
 
+_LIGHT_RATE = 2.0
+
+
 def measure_capacity(given: Round) -> None:
     """Measure what a request costs, and compare response times with the model at three loads."""
     site, section = given.site, "Capacity model"
     services = [*site.workers, *site.balancers, site.redis, site.mongo]
     commands = redis.Redis(port=site.redis.port)
 
-    def used() -> tuple[float, float, float, float]:
-        redis_calls = float(commands.info("stats")["total_commands_processed"])
-        return (
-            sum(cpu_seconds(worker.pid) for worker in site.workers),
-            sum(cpu_seconds(service.pid) for service in services),
-            cpu_seconds(site.redis.pid),
-            redis_calls,
+    def used() -> np.ndarray:
+        cpu, children = commands.info("cpu"), resource.getrusage(resource.RUSAGE_CHILDREN)
+        return np.array(
+            [
+                sum(cpu_seconds(worker.pid) for worker in site.workers),
+                sum(cpu_seconds(service.pid) for service in services),
+                children.ru_utime + children.ru_stime,
+                float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"]),
+                float(commands.info("stats")["total_commands_processed"]),
+            ]
         )
 
-    def load(rate: float, *, cached: bool) -> tuple[Row, list[float]]:
-        before = used()
+    def load(rate: float, *, cached: bool) -> tuple[Row, np.ndarray, float]:
+        """Return the row of locust, what was used meanwhile, and the seconds it took."""
+        begin, before = time.monotonic(), used()
         row = Locust(site, given.photos, {"gold": rate}, given.load_seconds, cached=cached).rows().get("gold", Row())
         if not row.requests:
             raise BenchmarkError("locust sent no requests")
-        return row, [(after - start) / row.requests for start, after in zip(before, used(), strict=True)]
+        return row, used() - before, time.monotonic() - begin
 
-    _, hit = load(given.rate, cached=True)
-    row, miss = load(given.rate / 2, cached=False)
-    for name, figures in (("classified", miss), ("from the cache", hit)):
+    start = used()
+    time.sleep(given.load_seconds / 2)
+    idle = (used() - start) / (given.load_seconds / 2)  # health checks, scrapes of Prometheus
+    given.results.add(section, "processor time of all services without requests", f"{100 * idle[1]:.1f} % of a core")
+    cost = {}
+    for name, cached in (("from the cache", True), ("classified", False)):
+        row, total, seconds = load(given.rate, cached=cached)
+        figures = cost[name] = (total - idle * seconds) / row.requests
         text = f"{1e3 * figures[0]:.1f} ms in the workers, {1e3 * figures[1]:.1f} ms in all services"
         given.results.add(section, f"processor time of a photo, {name}", text)
-        text = f"{figures[3]:.1f} commands, {1e6 * figures[2]:.0f} µs of its processor time"
+        text = f"{figures[4]:.1f} commands, with those in scripts; {1e6 * figures[3]:.0f} µs of its processor time"
         given.results.add(section, f"Redis, a photo {name}", text)
-    # The client is one more process on these cores; its part is about a millisecond of each request.
-    cost = ServiceCost(seconds=miss[1], hit_seconds=hit[1])
-    cores = cpu_count()
+    # Without a queue: the time on the path of a request, and what locust needs to start.
+    light, total, _ = load(_LIGHT_RATE, cached=False)
+    begin, mean, cores = total[2], cost["classified"][1], cpu_count()
+    given.results.add(section, f"mean response at {_LIGHT_RATE:.0f} requests/s", f"{light.mean:.1f} ms")
     for share in (0.3, 0.5, 0.7):
-        rate = share * cores / cost.mean
-        row, figures = load(rate, cached=False)
-        fitted = replace(cost, seconds=figures[1])
+        rate = share * cores / mean
+        row, total, _ = load(rate, cached=False)
+        # The client shares the processors.
+        fitted = ServiceCost(seconds=(total[1] + max(total[2] - begin, 0.0)) / row.requests)
         try:
             model, drawn = predict(fitted, rate, cores), simulate(fitted, rate, 1, cores, requests=20_000)
         except ValueError:
             given.results.add(section, f"{rate:.0f} requests/s", "more than these cores can serve", "", met=False)
             continue
-        error = model.response / (row.mean / 1e3) - 1
+        expected = light.mean + 1e3 * model.wait
+        error = expected / row.mean - 1
         text = (
-            f"mean response {row.mean:.1f} ms measured, {1e3 * model.response:.1f} ms by the model ({error:+.0%}), "
-            f"{1e3 * drawn.response:.1f} ms simulated; {row.failures} failed"
+            f"mean response {row.mean:.1f} ms measured, {expected:.1f} ms by the model ({error:+.0%}), "
+            f"{light.mean + 1e3 * drawn.wait:.1f} ms simulated; {row.failures} failed"
         )
-        figure = f"{rate:.0f} requests/s ({share:.0%} of {cores} cores)"
+        figure = f"{rate:.0f} requests/s, utilisation {rate * fitted.mean / cores:.0%} of {cores} cores"
         given.results.add(section, figure, text, "within 15 %", met=abs(error) <= 0.15)
 
 
@@ -155,8 +171,7 @@ MEASUREMENTS: dict[str, Callable[[Round], None]] = {
 
 def make_bundle(path: Path) -> None:
     """Write a bundle with a small untrained network; what it answers does not matter here."""
-    import numpy as np  # noqa: PLC0415 - torch takes seconds, and a bundle may be given
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - takes seconds, and a bundle may be given
 
     from assay.bundle import BundleInfo  # noqa: PLC0415
     from assay.bundle.writer import write_bundle  # noqa: PLC0415

@@ -98,16 +98,20 @@ class Sender(threading.local):
 
     def post(self, port: int, photo: bytes, headers: Mapping[str, str], *, tls: bool) -> int:
         """Send a photo to a port; return the status, 0 if none came."""
-        connection = self._connections.get(port) or self._connections.setdefault(port, _connection(port, tls=tls))
         sent = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}", **headers}
-        try:
-            connection.request("POST", "/classify", _body(photo), sent)
-            answer = connection.getresponse()
-            answer.read()
-        except (OSError, http.client.HTTPException):
-            connection.close()  # it connects again
-            return 0
-        return answer.status
+        for connection in (self._connections.pop(port, None), _connection(port, tls=tls)):
+            if connection is None:
+                continue
+            try:
+                connection.request("POST", "/classify", _body(photo), sent)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()  # an idle connection may have been closed: once more on a new one
+            else:
+                self._connections[port] = connection
+                return answer.status
+        return 0
 
 
 def _connection(port: int, *, tls: bool) -> http.client.HTTPConnection:
