@@ -52,7 +52,7 @@ def measure_limits(given: Round) -> None:
 
 def measure_scaling(given: Round) -> None:
     """Compare several workers with one, each limited to a share of a core, on results from the cache."""
-    site, share = given.site, 0.05 * cpu_count()
+    site, share = given.site, 0.02 * cpu_count()
     requests = Requests(sorted(given.photos.iterdir()))
     settings = {"auth__required": False, "request_log__url": "none", "lifecycle__drain_delay": 0}
     workers = [site.make_worker(number, **settings) for number in range(10, 14)]

@@ -204,6 +204,8 @@ class Site:
             "auth__required": True,
             "auth__proxies": json.dumps(["127.0.0.1/32"]),
             "limits__tiers": json.dumps(TIERS),
+            # With the default of 40 ms workers count by themselves whenever the processors are busy.
+            "limits__redis_timeout": 1,
             "limits__redis": f"redis://127.0.0.1:{self.redis.port}/1",
             "cache__redis": f"redis://127.0.0.1:{self.redis.port}/0",
             "request_log__url": self.log_url,
