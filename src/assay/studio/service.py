@@ -13,11 +13,11 @@ from assay.inference import Classifier
 from assay.serving.request_log.uncertain_samples import read_uncertain_samples
 from assay.studio.jobs import Job, JobStatus, JobStore
 from assay.studio.photos import Photo
-from assay.studio.project import ADDED_FOLDER, Project
-from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER, RunStore
+from assay.studio.project import ADDED_FOLDER, STATE_FOLDER, Project
+from assay.studio.runs import RUNS_FOLDER, RunStore
 from assay.studio.thumbnails import ThumbnailCache
 
-UNCERTAIN_FOLDER: Final = "uncertain"
+UNCERTAIN_FOLDER: Final = f"{STATE_FOLDER}/uncertain"
 """Folder of the photos that the server was unsure of."""
 KEYS_FOLDER: Final = "keys"
 """Folder of the API keys, in the hidden folder of the project."""
@@ -200,6 +200,3 @@ class Changes:
                 event.clear()
         finally:
             self._waiting.discard(event)
-
-
-__all__ = ["KEYS_FOLDER", "MODELS_FOLDER", "UNCERTAIN_FOLDER", "Changes", "Studio"]
