@@ -3,14 +3,12 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from assay.studio.jobs import Job, JobStatus, JobStore
-
-LONG = ["watch", "missing.assay", "0"]
 
 
 def wait(store: JobStore, true: Callable[[], bool], seconds: float = 90.0) -> None:
@@ -27,9 +25,15 @@ def store(tmp_path: Path) -> JobStore:
     return JobStore(tmp_path / "jobs", tmp_path / "project")
 
 
-def collecting(store: JobStore) -> Job:
-    """A command that waits for a stream until it is stopped."""
-    return store.start("collect", ["collect", "http://127.0.0.1:9/none", "--to", "x", "--class", "y", "--no-window"])
+@pytest.fixture
+def serving(store: JobStore, colour_bundle: Path) -> Iterator[Job]:
+    """A server that has started, and runs until it is stopped."""
+    job = store.start("serve", ["serve", str(colour_bundle), "--port", "0", "--request-log", "none"])
+    wait(store, lambda: "answers with" in job.output())
+    yield job
+    if job._process.poll() is None:
+        job._process.kill()
+        job._process.wait()
 
 
 def test_the_result_of_a_command_and_its_events(store: JobStore):
@@ -55,23 +59,31 @@ def test_an_error_of_a_command_is_its_sentence(store: JobStore):
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
-def test_a_job_goes_on_without_the_studio_and_its_death_is_a_sentence(store: JobStore):
-    job = collecting(store)
+def test_a_job_goes_on_without_the_studio_and_its_death_is_a_sentence(store: JobStore, serving: Job):
     later = JobStore(store._folder, store._project)
     (seen,) = later.jobs
     assert seen.running
     os.kill(seen.details["pid"], signal.SIGKILL)
-    job._process.wait()
+    serving._process.wait()
     wait(later, lambda: not seen.running)
     assert seen.status is JobStatus.failed
     assert seen.message.startswith("The process ended without a result")
 
 
-def test_a_job_is_stopped_as_by_ctrl_c(store: JobStore):
-    job = collecting(store)
-    wait(store, lambda: bool(job.seconds > 2))
-    job.stop()
-    assert job.stopping or not job.running
-    wait(store, lambda: not job.running)
-    assert job.status in {JobStatus.stopped, JobStatus.done}
-    assert job.message == ""
+def test_a_job_is_stopped_as_by_ctrl_c(store: JobStore, serving: Job):
+    serving.stop()
+    assert serving.stopping or not serving.running
+    wait(store, lambda: not serving.running)
+    assert serving.status in {JobStatus.stopped, JobStatus.done}
+    assert serving.message == ""
+
+
+def test_a_job_that_ignores_ctrl_c_is_ended_by_the_second_stop(store: JobStore, serving: Job):
+    os.kill(serving.details["pid"], signal.SIGSTOP)  # handles nothing until it continues
+    serving.stop()
+    store.refresh()
+    assert serving.stopping
+    serving.stop()
+    os.kill(serving.details["pid"], signal.SIGCONT)
+    wait(store, lambda: not serving.running)
+    assert serving.message == ""

@@ -143,10 +143,14 @@ class Job:
         except (OSError, ValueError):
             return ""
 
-    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Ask the command to stop: Ctrl-C, after which training keeps the best classifier so far."""
+    def stop(self) -> None:
+        """Ask the command to stop: Ctrl-C, after which training keeps the best classifier so far.
+
+        The second time it is terminated.
+        """
         if not self.running:
             return
+        number = signal.SIGTERM if self.stopping else signal.SIGINT
         (self.folder / _STOPPED).touch()
         pid = self.details.get("pid")
         if isinstance(pid, int):

@@ -1,10 +1,13 @@
 """Advanced settings of a training as a form, made from the schema of the recipe."""
 
+import ast
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -33,11 +36,11 @@ class RecipeField:
     kind: Kind
     value: str
     """Of the recipe `default`; empty: unset."""
-    description: str
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     optional: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,29 @@ def _yaml(field: RecipeField, value: str) -> str:
 
 
 def _fields(settings: Settings, prefix: str) -> Iterator[RecipeField]:
+    descriptions = attribute_docstrings(type(settings))
     for name, info in type(settings).model_fields.items():
         key, value = f"{prefix}.{name}", getattr(settings, name)
         if isinstance(value, Settings):
             yield from _fields(value, key)
         elif key not in _OWN_FIELDS and (field := _field(key, value, info)) is not None:
-            yield field
+            yield replace(field, description=descriptions.get(name, ""))
+
+
+def attribute_docstrings(settings: type[Settings]) -> dict[str, str]:
+    """Return the docstrings below the fields of a class, which are the reference text of the recipe, by field.
+
+    Pydantic could read them too, but would read the source of every class at every start of a command.
+    """
+    tree = ast.parse(inspect.getsource(inspect.getmodule(settings) or settings))
+    (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == settings.__name__]
+    found = {}
+    for field, text in pairwise(body):
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
+            found[field.target.id] = " ".join(text.value.value.split())
+    return found
 
 
 def _field(key: str, value: object, info: FieldInfo) -> RecipeField | None:
@@ -111,7 +131,7 @@ def _field(key: str, value: object, info: FieldInfo) -> RecipeField | None:
         return None
     low, high = _limits(info)
     shown = "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return RecipeField(key, kind, shown, " ".join((info.description or "").split()), choices, low, high, optional)
+    return RecipeField(key, kind, shown, choices, low, high, optional)
 
 
 def _plain_types(annotation: Any) -> dict[Any, None]:
