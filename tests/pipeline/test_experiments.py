@@ -293,3 +293,14 @@ def test_invalid_numbers_of_variants_are_rejected(
 ):
     with pytest.raises(UsageError, match=message):
         train_variants(few, two(tiny), tmp_path / "run", **arguments)
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_the_default_recipe_is_cross_validated(few: Path, tmp_path: Path, *, fine_tune: bool):
+    settings = ["preprocess.size=32", "serve.int8=false", "train.auto.backbones=[]", "augment.train=[]"]
+    epochs = ["train.epochs=1", "train.batch_size=16", f"train.auto.fine_tune={str(fine_tune).lower()}"]
+    result = cross_validate(few, load_recipe("default", [*settings, *epochs]), tmp_path / "run", folds=2, jobs=1)
+    with (tmp_path / "run" / "runs.csv").open(encoding="utf-8", newline="") as stream:
+        counted = {row["epochs"] for row in csv.DictReader(stream)}
+    assert len(result.runs) == 2
+    assert counted <= ({"0", "1"} if fine_tune else {"0"})

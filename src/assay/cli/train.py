@@ -166,9 +166,9 @@ def training_summary(result: "TrainResult") -> str:
     from assay.bundle import Bundle
     from assay.cli.console import shell_command
     from assay.cli.training_output import describe_confidence, describe_learning_curve, describe_metrics
-    from assay.pipeline.auto.fine_tuning_plan import FOLDER
     from assay.pipeline.learning_curve import load_learning_curve
     from assay.pipeline.quantize import describe_int8
+    from assay.pipeline.run_folder import FINE_TUNING
 
     run, part = result.run, result.reported_split
     selected = "classifier" if result.candidates else "best epoch"
@@ -177,7 +177,7 @@ def training_summary(result: "TrainResult") -> str:
         name = "test photos"
     elif result.evaluated.cross_validated:
         name = "held-out photos (also used to select the classifier; there is no test split)"
-    curves = run.folder / FOLDER / "split" / "curves.png" if result.candidates else run.folder / "curves.png"
+    curves = run.folder / FINE_TUNING / "split" / "curves.png" if result.candidates else run.folder / "curves.png"
 
     figures = Bundle.open(run.bundle).info.metrics
     confidence, int8 = figures["confidence"], figures.get("int8")

@@ -28,7 +28,6 @@ from assay.pipeline.experiment_runs import (
 )
 from assay.pipeline.run_folder import SPLIT_TITLES, Run
 from assay.recipe import Recipe
-from assay.training import read_metrics
 
 PREDICTIONS_FILE = "predictions.npz"
 """Out-of-fold predictions: the held-out splits of one repeat joined."""
@@ -259,7 +258,7 @@ def variant_of(name: str, recipe: Recipe, folder: Path, runs: Sequence[Resampled
         description=recipe.description,
         folder=folder,
         parameters=sum(array.size for key, array in weights.items() if key.rpartition(".")[2] not in _STATISTICS),
-        epochs=tuple(len(read_metrics(run.run.folder / "metrics.csv")) for run in runs),
+        epochs=tuple(len(run.run.epochs) for run in runs),
         runs=tuple(runs),
         summaries=summarize_metrics(runs),
     )
@@ -301,7 +300,7 @@ def _run_row(run: ResampledRun, split: Split, folder: Path) -> dict[str, Cell]:
         "repeat": run.repeat,
         "fold": run.fold or None,
         "seed": run.run.recipe().train.seed,
-        "epochs": len(read_metrics(run.run.folder / "metrics.csv")),
+        "epochs": len(run.run.epochs),
         "split": split,
         "photos": metrics.photos,
         **{name: metrics.get(name) for name in METRIC_NAMES},

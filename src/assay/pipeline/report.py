@@ -28,7 +28,7 @@ from assay.pipeline.learning_curve import load_learning_curve, run_learning_curv
 from assay.pipeline.run_folder import SPLIT_TITLES, Run
 from assay.recipe import Recipe, dump_recipe
 from assay.training import EpochMetrics as TrainingEpoch
-from assay.training import History, read_metrics
+from assay.training import History
 
 EMBEDDINGS_FILE = "embeddings.npz"
 """In the evaluation folder of the training split: predictions on a sample of its images, with embeddings."""
@@ -140,7 +140,6 @@ def write_evaluation_report(
     """
     info = classifier.info
     embeddings = None if run is None else run.evaluation("train") / EMBEDDINGS_FILE
-    metrics_file = None if run is None else run.folder / "metrics.csv"
     splits = {sample.split for sample in samples}
     split = splits.pop() if len(splits) == 1 else None
     threshold = evaluation.confidence.threshold
@@ -148,7 +147,7 @@ def write_evaluation_report(
         title=info.name,
         split_name="" if split is None else SPLIT_TITLES[split],
         warning=caution,
-        history=_report_history(read_metrics(metrics_file) if metrics_file and metrics_file.is_file() else ()),
+        history=_report_history(() if run is None else run.epochs),
         learning_curve=None if run is None else load_learning_curve(run.learning_curve),
         temperature=info.temperature,
         threshold=info.thresholds.get("confidence") if threshold is None else threshold,

@@ -17,6 +17,7 @@ from assay.core.locks import file_lock
 from assay.core.tables import write_json
 from assay.data import Split, read_manifest
 from assay.recipe import Recipe, dump_recipe, load_recipe
+from assay.training.history import EpochMetrics, read_metrics
 
 
 @contextmanager
@@ -46,6 +47,10 @@ _STATE_FIELDS: JsonTypes = {
 }
 
 
+FINE_TUNING, SPLIT_FOLDER = "fine-tuning", "split"
+"""Folders of the strategy `auto`: of all fine-tuning, and of the network trained on the training split."""
+METRICS_TABLE = "metrics.csv"
+"""One row per epoch."""
 METRICS_FILE = "metrics.json"
 """In the evaluation folder of a split."""
 
@@ -73,6 +78,16 @@ class Run:
     def unreadable(self) -> Path:
         """Files that could not be read, with the reason."""
         return self.folder / "unreadable.csv"
+
+    @property
+    def epochs(self) -> tuple[EpochMetrics, ...]:
+        """Those of its training, or of fine-tuning by the strategy `auto`; empty if only heads were fitted.
+
+        Raises:
+            AssayError: the file of the metrics was changed.
+        """
+        files = (self.folder / METRICS_TABLE, self.folder / FINE_TUNING / SPLIT_FOLDER / METRICS_TABLE)
+        return next((read_metrics(path) for path in files if path.is_file()), ())
 
     @property
     def learning_curve(self) -> Path:

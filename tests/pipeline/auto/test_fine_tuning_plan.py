@@ -11,7 +11,6 @@ from assay.core.progress import no_progress
 from assay.data import Dataset, Sample, Split
 from assay.data.loading import load_split_dataset
 from assay.pipeline.auto.fine_tuning_plan import (
-    FOLDER,
     Comparison,
     FineTuningCost,
     FineTuningPlan,
@@ -20,6 +19,7 @@ from assay.pipeline.auto.fine_tuning_plan import (
 )
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe
 from assay.pipeline.build_network import build_model
+from assay.pipeline.run_folder import FINE_TUNING
 from assay.recipe import Recipe, load_recipe
 from assay.training.linear_heads import FoldIndices
 
@@ -64,20 +64,20 @@ def test_no_more_epochs_than_the_recipe_has(dataset: Dataset, tmp_path: Path):
 def test_the_plan_of_an_interrupted_run_is_read_if_it_starts_from_the_same_probe(dataset: Dataset, tmp_path: Path):
     protocol, probe = probe_of(dataset, recipe())
     first = plan_of(protocol, probe, tmp_path, float("inf"))
-    (tmp_path / FOLDER / "fold-0").mkdir()
+    (tmp_path / FINE_TUNING / "fold-0").mkdir()
     again = plan_of(protocol, probe, tmp_path, 0.0)
     assert isinstance(first, FineTuningPlan)
     assert isinstance(again, FineTuningPlan)
     assert again.recipe == first.recipe
 
-    (tmp_path / FOLDER / "split").mkdir()
+    (tmp_path / FINE_TUNING / "split").mkdir()
     letterbox = probe.recipe.preprocess.model_copy(update={"resize_mode": "letterbox"})
     other = replace(probe, recipe=probe.recipe.model_copy(update={"preprocess": letterbox}))
     changed = plan_of(protocol, other, tmp_path, float("inf"))
     assert isinstance(changed, FineTuningPlan)
     assert changed.recipe.preprocess.resize_mode == "letterbox"
     # The checkpoints of the other probe cannot be resumed.
-    assert not (tmp_path / FOLDER / "split").exists()
+    assert not (tmp_path / FINE_TUNING / "split").exists()
 
 
 def test_a_huge_batch_is_not_timed_as_a_whole(dataset: Dataset):

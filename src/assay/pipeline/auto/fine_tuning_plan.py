@@ -15,17 +15,13 @@ from assay.data.dataset import quote_names
 from assay.evaluation.selective_classification import group_design_effect
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.probe import LinearProbe, Protocol, split_fold
+from assay.pipeline.run_folder import FINE_TUNING, SPLIT_FOLDER
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.training.device import select_device
 from assay.training.heap import reuse_freed_memory
 from assay.training.linear_heads import FoldIndices
 from assay.training.loss import cross_entropy
 from assay.training.optimizers import make_optimizer, parameter_groups
-
-FOLDER = "fine-tuning"
-"""In the run folder: one folder per training, with checkpoints, metrics and curves."""
-SPLIT_FOLDER = "split"
-"""Of the training on the training split."""
 
 MIN_EPOCHS = 3
 """Unless `train.epochs` is less."""
@@ -60,7 +56,7 @@ class Comparison(NamedTuple):
     def folder(self, number: int, run: Path) -> Path:
         """Return the folder of a training; `number` is its place in `folds`."""
         last = number == len(self.folds) - 1
-        return run / FOLDER / (SPLIT_FOLDER if last else f"fold-{number}")
+        return run / FINE_TUNING / (SPLIT_FOLDER if last else f"fold-{number}")
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ class FineTuningPlan:
         if not possible:
             absent = _absent_classes(protocol, split_fold(protocol.dataset))
             return f"the training split has no photo of {quote_names(absent)}"
-        stored = run / FOLDER / "recipe.yaml"
+        stored = run / FINE_TUNING / "recipe.yaml"
         if stored.is_file():
             recipe = load_recipe(stored)
             begun = [found for found in possible if found.folder(0, run).is_dir()]
