@@ -36,7 +36,7 @@ def test_separated_classes_are_predicted(classes: int):
 def test_the_fit_is_a_minimum_of_the_regularized_loss(classes: int):
     embeddings, targets = blobs(90, classes, spread=4.0)
     scaled = (embeddings - embeddings.mean(axis=0)) / embeddings.std(axis=0)
-    head = fit_logistic(scaled, targets, classes, 0.5)
+    head = fit_logistic(scaled, targets, classes, 0.5, variance_floor=0)
 
     def objective(weight: np.ndarray, bias: np.ndarray) -> float:
         moved = type(head)(weight.astype(np.float32), bias.astype(np.float32))
@@ -108,7 +108,20 @@ def test_a_variance_floor_limits_the_weights_of_features_that_hardly_vary():
     embeddings, targets = blobs(90, 3)
     faint = (0.001 * np.eye(3, dtype=np.float32))[targets]
     features = np.concatenate([embeddings, faint], axis=1)
-    without = fit_logistic(features, targets, 3, 1.0)
+    without = fit_logistic(features, targets, 3, 1.0, variance_floor=0)
     limited = fit_logistic(features, targets, 3, 1.0, variance_floor=1.0)
     assert np.abs(without.weight[:, -3:]).max() > 100 * np.abs(limited.weight[:, -3:]).max()
     assert (limited.log_probabilities(features).argmax(axis=1) == targets).mean() > 0.95
+
+
+def test_features_that_vary_only_in_other_images_do_not_decide():
+    """ReLU features that are zero in nearly all of a few training images are large in some held-out ones."""
+    embeddings, targets = blobs(40, 2, spread=2.0)
+    generator = np.random.default_rng(1)
+    rare = np.where(generator.random((40, 300)) < 0.03, generator.gamma(2, 3, (40, 300)), 0)
+    rare[:30] *= 1e-3
+    features = np.concatenate([embeddings, rare], axis=1).astype(np.float32)
+    head = fit_logistic(features[:30], targets[:30], 2, 0.1)
+    assert log_loss(head.log_probabilities(features[30:]), targets[30:]) < 0.5
+    without = fit_logistic(features[:30], targets[:30], 2, 0.1, variance_floor=0)
+    assert log_loss(without.log_probabilities(features[30:]), targets[30:]) > 1

@@ -14,13 +14,15 @@ from assay.training.linear_heads import CrossFit, Embeddings, FoldIndices, Linea
 STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 """Inverse regularization strengths that `cross_fit` compares: scikit-learn's C, for standardized embeddings."""
 
+VARIANCE_FLOOR = 0.1
+"""Of every feature, as a share of the mean variance."""
 _MAX_ITERATIONS = 200
 _MAX_WORSE = 2
 """Strengths in a row that are worse than the best one before the search ends."""
 
 
 def fit_logistic(
-    embeddings: Embeddings, targets: Targets, classes: int, strength: float, *, variance_floor: float = 0.0
+    embeddings: Embeddings, targets: Targets, classes: int, strength: float, *, variance_floor: float = VARIANCE_FLOOR
 ) -> LinearHead:
     """Fit a linear classifier to convergence (L-BFGS).
 
@@ -32,8 +34,8 @@ def fit_logistic(
         classes: number of classes; those without a row get probability 0.
         strength: inverse of the L2 regularization of the standardized problem.
         variance_floor: added to the variance of every feature before it is standardized, as a share of the mean
-            variance. Without it, features that hardly vary get large weights, and the head no longer fits once
-            fine-tuning changes the features.
+            variance. Without it, features that hardly vary in these rows get large weights: other images, or the same
+            ones after fine-tuning has changed the features, then get extreme logits.
 
     Raises:
         ValueError: the rows have fewer than two classes.
