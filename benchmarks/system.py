@@ -242,6 +242,9 @@ def main() -> int:
     except BenchmarkError as error:
         results.missed.append(str(error))
         print(f"system: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; all services are ended, no page is written", file=sys.stderr)
+        return 130
     options = "".join(f" {part}" for part in sys.argv[1:])
     options = f' SYSTEM="{options.strip()}"' if options else ""
     write_page(wanted.out, results, options, (load, os.getloadavg()[0]), time.monotonic() - begin)
