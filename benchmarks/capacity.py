@@ -148,6 +148,10 @@ def simulate(
     )
 
 
+_IDLE = 100
+"""Servers per busy server at which no request waits."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a load needs."""
@@ -178,7 +182,13 @@ def plan(service: Service, rate: float, cores: int, price: float, *, p99: float 
         price: of an instance for an hour.
         p99: largest 99th percentile of the response time, seconds.
         most: largest utilisation, 0-1; the autoscaler adds servers above 0.7.
+
+    Raises:
+        ValueError: an idle server is slower than `p99`.
     """
+    alone = predict(service, rate, math.ceil(_IDLE * (1 + rate * service.mean))).p99
+    if alone > p99:
+        raise ValueError(f"{1e3 * p99:.0f} ms for 99 % of the requests: they take {1e3 * alone:.0f} ms without waiting")
     instances = max(math.ceil(rate * service.mean / (most * cores)), 1)
     while (times := predict(service, rate, instances * cores)).p99 > p99:
         instances += 1

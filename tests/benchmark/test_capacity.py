@@ -73,8 +73,14 @@ def test_plan_keeps_its_limits():
         assert item.times.p99 <= 0.25
         assert item.instances == 1 or rate * service.mean / ((item.instances - 1) * 2) > 0.7
         assert item.cost == pytest.approx(item.instances * 0.1 / 3600 / rate * 1e6)
-    slow = capacity.plan(service, 100, 2, 0.1, p99=0.02)
-    assert slow.instances > capacity.plan(service, 100, 2, 0.1).instances
+    quick = capacity.plan(service, 100, 2, 0.1, p99=0.031)
+    assert quick.times.p99 <= 0.031
+    assert quick.instances > capacity.plan(service, 100, 2, 0.1).instances
+
+
+def test_a_time_below_that_of_an_idle_server_is_refused():
+    with pytest.raises(ValueError, match="20 ms for 99 % of the requests: they take 31 ms without waiting"):
+        capacity.plan(capacity.Service(), 100, 2, 0.1, p99=0.02)
 
 
 def test_table_has_a_row_for_each_rate():

@@ -117,7 +117,7 @@ def test_learning_curve_of_a_frozen_backbone_is_stored_and_shown(
     assert LearningCurve.from_dict(report["learning_curve"]) == curve
     # The same curve is in the report of another evaluation of the run.
     evaluate_classifier(result.run.bundle, result.run.manifest, tmp_path / "out", split="test")
-    assert read_report(tmp_path / "out")["learning_curve"] == curve.to_dict()
+    assert read_report(tmp_path / "out")["learning_curve"] == curve.to_dict() | {"sentence": curve.sentence}
     result.run.learning_curve.write_text('{"points": 3}', encoding="utf-8")
     assert load_learning_curve(result.run.learning_curve) is None
     # Trained layers: no cached embeddings.
@@ -130,7 +130,9 @@ def test_given_learning_curve_is_stored_and_shown(trained: TrainResult):
     curve = LearningCurve("accuracy", (point,), ())
     write_run_report(trained.run, trained.dataset, trained.evaluated, trained.history, learning_curve=curve)
     assert load_learning_curve(trained.run.learning_curve) == curve
-    assert read_report(trained.run.evaluation("test"))["learning_curve"] == curve.to_dict()
+    assert read_report(trained.run.evaluation("test"))["learning_curve"] == curve.to_dict() | {
+        "sentence": curve.sentence
+    }
     trained.run.learning_curve.unlink()
     write_run_report(trained.run, trained.dataset, trained.evaluated, trained.history)
 

@@ -95,7 +95,7 @@ def test_run_killed_during_creation_is_resumed_or_rejected(
 ):
     recipe, folder, written = load_recipe("bottle", ["train.epochs=2"]), tmp_path / "run", []
 
-    def write_and_die(path: Path, text: str) -> None:
+    def write_and_die(path: Path, text: str, *_: object) -> None:
         if len(written) == writes:
             raise Killed
         written.append(path.name)
