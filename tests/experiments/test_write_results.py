@@ -63,11 +63,11 @@ def test_difference_of_the_two_splits_is_computed() -> None:
 def test_default_is_compared_with_the_best_other_method() -> None:
     section = next(section for section in SECTIONS if section.name == "default-comparison")
     rows = [
-        row(name=f"elpv: {method}", metrics={"accuracy": mean_and_std([value])})
+        row(name=f"elpv: {method}", seeds=[0], metrics={"accuracy": mean_and_std([value])})
         for method, value in (("default", 0.88), ("fastai", 0.86), ("logistic regression", 0.85))
     ]
     text = section_text(section, {"rows": rows, "machine": MACHINE})
-    assert "| elpv | 88.0 % | 86.0 % (fastai) | +2.0 points |" in text
+    assert "| elpv | fastai | 1 | 88.0 % | 86.0 % | +2.0 points |" in text
 
 
 def test_experiment_without_result_is_named() -> None:
