@@ -168,13 +168,14 @@ def measured_file(task_name: str, method: str) -> Path:
     return RESULTS / NAME / task_name / f"{method.replace(' ', '-')}.json"
 
 
-def run_method(task: Task, method: str) -> dict[str, Any]:
+def run_method(task: Task, method: str, runs_folder: Path) -> dict[str, Any]:
     """Return the metrics of one method on one task; from its file if it was run before."""
     place = task.folder / method.replace(" ", "-")
     file = measured_file(task.folder.name, method)
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
+    prepare(task, runs_folder)
     place.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     with runs.timed(place):
@@ -251,9 +252,7 @@ def main() -> None:
     methods = [method for method in options.methods if method != "fastai" or options.fastai]
     for seed, method, data_set in itertools.product(range(options.first_seed, options.seeds), methods, options.only):
         task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
-        if not measured_file(task.folder.name, method).is_file():
-            prepare(task, options.runs)
-        run_method(task, method)
+        run_method(task, method, options.runs)
         write_result(NAME, summarize(options.seeds))
 
 

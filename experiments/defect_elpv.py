@@ -7,12 +7,12 @@ Run as `python experiments/defect_elpv.py`; an interrupted run is resumed.
 """
 
 from pathlib import Path
-from statistics import fmean
 
 import data_sources
 import runs
 from cross_validation import crossval_row
-from result_file import Row, accuracy_interval, binary_metrics, mean_and_std, write_result
+from result_file import Row, binary_metrics, write_result
+from seed_runs import seeds_row
 
 from assay.evaluation import Predictions
 from assay.recipe import load_recipe
@@ -45,25 +45,14 @@ def metrics_by_cell_type(predictions: Predictions) -> dict[str, float]:
 def split_row(name: str, data: Path, folder: Path, seeds: int) -> Row:
     """Train on the published split with several seeds; return the metrics of its test cells."""
     recipe, overrides = SPLIT_METHODS[name]
-    predictions, seconds = [], []
-    for seed in range(seeds):
-        place = folder / f"seed-{seed}"
-        run = runs.train(data, load_recipe(recipe, [*overrides, SPLIT, f"train.seed={seed}"]), place)
-        predictions.append(Predictions.load(run.evaluation("test") / "predictions.npz"))
-        seconds.append(runs.duration(place))
-    measured = [metrics_by_cell_type(found) for found in predictions]
-    return Row(
-        name=f"{name}, 75/25",
-        recipe=" ".join([recipe, *overrides, SPLIT]),
+    return seeds_row(
+        f"{name}, 75/25",
+        data,
+        (recipe, (*overrides, SPLIT)),
+        seeds,
+        folder=lambda seed: folder / f"seed-{seed}",
         protocol="grouped and stratified, 75 % training and validation, 25 % test",
-        seeds=list(range(seeds)),
-        runs=seeds,
-        planned=seeds,
-        photos=len(predictions[0]),
-        metrics={key: mean_and_std(found[key] for found in measured) for key in measured[0]},
-        interval=accuracy_interval(predictions[0]),
-        wall_seconds=fmean(found.wall for found in seconds),
-        cpu_seconds=fmean(found.cpu for found in seconds),
+        measure=metrics_by_cell_type,
     )
 
 

@@ -9,14 +9,11 @@ Run as `python experiments/vehicle_animal_transfer.py`; an interrupted run is re
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import data_sources
 import runs
-from result_file import Row, accuracy_interval, binary_metrics, mean_and_std, write_result
-
-from assay.evaluation import Predictions
-from assay.recipe import load_recipe
+from result_file import Row, binary_metrics, write_result
+from seed_runs import seeds_row
 
 NAME = "vehicle-animal-transfer"
 RECIPE = "vehicle-animal"
@@ -55,25 +52,14 @@ FINE_TUNED = (
 
 def run_seeds(name: str, data: Path, overrides: Sequence[str], seeds: int, folder: Path) -> Row:
     """Train with several seeds, which also choose the validation images; return the metrics on the test images."""
-    predictions, seconds = [], []
-    for seed in range(seeds):
-        place = folder.with_name(f"{folder.name}-seed-{seed}")
-        run = runs.train(data, load_recipe(RECIPE, [*overrides, f"train.seed={seed}"]), place)
-        predictions.append(Predictions.load(run.evaluation("test") / "predictions.npz"))
-        seconds.append(runs.duration(place))
-    measured = [binary_metrics(found, "animal") for found in predictions]
-    return Row(
-        name=name,
-        recipe=f"{RECIPE} {' '.join(overrides)}",
+    return seeds_row(
+        name,
+        data,
+        (RECIPE, overrides),
+        seeds,
+        folder=lambda seed: folder.with_name(f"{folder.name}-seed-{seed}"),
         protocol="official test images (half of them), validation images from the training images",
-        seeds=list(range(seeds)),
-        runs=seeds,
-        planned=seeds,
-        photos=len(predictions[0]),
-        metrics={key: mean_and_std(found[key] for found in measured) for key in measured[0]},
-        interval=accuracy_interval(predictions[0]),
-        wall_seconds=fmean(found.wall for found in seconds),
-        cpu_seconds=fmean(found.cpu for found in seconds),
+        measure=lambda predictions: binary_metrics(predictions, "animal"),
     )
 
 
