@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.files import write_text
+from assay.core.html_pages import template_environment, theme_css
 from assay.core.notebook_html import data_uri
-from assay.core.printable_text import printable, printable_value
-from assay.core.theme import theme_css
+from assay.core.printable_text import printable
 from assay.data.check_result import CheckReport, Finding, FindingEntry
 from assay.data.dataset import Sample
 from assay.image.thumbnail import jpeg_thumbnail
@@ -57,17 +57,8 @@ def write_check_page(report: CheckReport, path: Path, *, title: str = "", figure
         title: name of the data; empty: that of its folder.
         figure: shown after the numbers of photos.
     """
-    import jinja2  # noqa: PLC0415 (slow import, needed for the page only)
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("assay.data"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=printable_value,
-    )
     sections = _sections(report)
-    template = environment.get_template("check.html.j2")
+    template = template_environment("assay.data").get_template("check.html.j2")
     write_text(
         path,
         template.render(

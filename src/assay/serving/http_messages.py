@@ -36,11 +36,14 @@ class SecurityHeaders:
     Source: OWASP HTTP Security Response Headers Cheat Sheet; RFC 9111 (2022) for caches, RFC 6797 (2012) for HSTS.
     """
 
-    def __init__(self, *, tls: bool = False) -> None:
-        """With `tls`, browsers use only HTTPS for a year; a proxy that terminates TLS must send that itself."""
+    def __init__(self, policy: str = API_POLICY, *, tls: bool = False) -> None:
+        """With `tls`, browsers use only HTTPS for a year; a proxy that terminates TLS must send that itself.
+
+        `policy` is the content security policy of responses that do not set their own.
+        """
         headers = {
             "cache-control": "no-store",
-            "content-security-policy": API_POLICY,
+            "content-security-policy": policy,
             "x-content-type-options": "nosniff",
             "x-frame-options": "DENY",
             "referrer-policy": "no-referrer",

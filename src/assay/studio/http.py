@@ -1,6 +1,5 @@
 """Requests and responses of the studio: bounded JSON bodies, fields of the right type, errors as sentences."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -76,10 +75,7 @@ def path_int(request: Request, name: str) -> int:
 
 def page(template: str, request: Request, step: str, **values: Any) -> Response:
     """Return a page of the studio."""
-    studio = studio_of(request)
-    return HTMLResponse(
-        render(template, studio=studio, project=studio.project, counts=studio.project.counts(), step=step, **values)
-    )
+    return fragment(template, request, step=step, **values)
 
 
 def fragment(template: str, request: Request, **values: Any) -> Response:
@@ -88,11 +84,6 @@ def fragment(template: str, request: Request, **values: Any) -> Response:
     return HTMLResponse(
         render(template, studio=studio, project=studio.project, counts=studio.project.counts(), **values)
     )
-
-
-async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that reads or writes files in a thread."""
-    return await asyncio.to_thread(function, *arguments)
 
 
 async def on_error(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.files import read_json_state
 from assay.core.label_tables import Row, read_label_table, write_label_table
 from assay.core.tables import write_json
-from assay.studio.photos import Photo
+from assay.studio.photos import Photo, photo_name
 
 LABELS_FILE: Final = "labels.csv"
 PROJECT_FILE: Final = "project.json"
@@ -84,7 +84,7 @@ class LabelFile:
         if rows:
             self._columns = (*_COLUMNS, *(name for name in rows[0] if name not in _COLUMNS))
         folder = self.path.parent
-        self._rows = {_name(Path(row["path"]), folder): row for row in rows}
+        self._rows = {photo_name(Path(row["path"]), folder): row for row in rows}
         return {
             name: label for name, row in self._rows.items() if (label := normalize_class_name(row["label"])) is not None
         }
@@ -103,10 +103,6 @@ class LabelFile:
             # The labels of a drive that is not connected at the moment are kept.
             if name not in names and Path(name).is_absolute() and not Path(name).parent.exists():
                 yield {**row, "id": name, "path": name}
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
 
 
 def normalize_class_name(name: str) -> str | None:

@@ -9,9 +9,7 @@ from typing import Any, Final
 import jinja2
 
 from assay import __version__
-from assay.core.printable_text import printable_value
-from assay.core.text_layout import format_percent
-from assay.core.theme import theme_css
+from assay.core.html_pages import template_environment, theme_css
 
 LANGUAGE: Final = "en"
 _MEDIA_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -44,14 +42,7 @@ def assets() -> tuple[str, dict[str, tuple[bytes, str]]]:
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("assay.studio.web"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=printable_value,
-    )
+    environment = template_environment("assay.studio.web")
     environment.globals |= {
         "t": text,
         "steps": STEPS,
@@ -60,17 +51,10 @@ def _environment() -> jinja2.Environment:
         "language": LANGUAGE,
     }
     environment.filters |= {
-        "percent": _percent,
-        "thousands": lambda value: f"{value:,}",
         "duration": format_duration,
         "kilobytes": lambda size: f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB",
     }
     return environment
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    """Return a percentage whose number and sign stay on one line."""
-    return format_percent(share, digits).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def render(template: str, **values: Any) -> str:

@@ -41,6 +41,11 @@ class Photo:
         return None if self.left_out else self.label
 
 
+def photo_name(path: Path, folder: Path) -> str:
+    """Return the path relative to the project's folder, or the path itself outside, with forward slashes."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
 def photo_id(name: str) -> str:
     """Return the id of a photo: 16 hexadecimal digits."""
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:_ID_DIGITS]
@@ -73,7 +78,7 @@ def list_photos(folder: Path, sources: Iterable[Path], skipped: SkippedFiles) ->
 
 def new_photo(path: Path, folder: Path) -> Photo:
     """Return the record of a file that has no label yet; `folder` is that of the project."""
-    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+    name = photo_name(path, folder)
     return Photo(photo_id(name), name, _version(path))
 
 

@@ -2,8 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -345,8 +345,29 @@ class Project:
         if name not in self.classes:
             raise UsageError(f"There is no class {name}")
 
-    def _edit(self, description: str, photos: Sequence[Photo], *, force: bool = False) -> "_Edit":
-        return _Edit(self, description, photos, force=force)
+    @contextmanager
+    def _edit(self, description: str, photos: Sequence[Photo], *, force: bool = False) -> Iterator[None]:
+        """Write the edit of the block, or restore the state before if it cannot be written.
+
+        Without photos nothing is written, except with `force`, for edits of classes.
+        """
+        before = {photo.id: _Before(photo.label, photo.left_out) for photo in photos}
+        step = _Undo(description, before, tuple(self.classes))
+        yield
+        if not (photos or force):
+            return
+        try:
+            self._write()
+        except OSError:
+            for photo in photos:
+                photo.label, photo.left_out = before[photo.id]
+            self.classes = list(step.classes)
+            raise
+        self.revision += 1
+        for photo in photos:
+            photo.revision = self.revision
+        self._undo = [*self._undo, step][-_MAX_UNDO:]
+        self._notify()
 
     def _load(self) -> None:
         self._file = ProjectFile.read(self.folder / PROJECT_FILE)
@@ -374,39 +395,6 @@ class Project:
         for listener in self.listeners:
             with suppress(RuntimeError):  # the event loop has been closed
                 listener()
-
-
-class _Edit:
-    """The block of an edit: writes it, or restores the state before if it cannot be written."""
-
-    def __init__(self, project: Project, description: str, photos: Sequence[Photo], *, force: bool) -> None:
-        self._project, self._photos = project, photos
-        self._active = force or bool(photos)
-        self._step = _Undo(
-            description,
-            {photo.id: _Before(photo.label, photo.left_out) for photo in photos},
-            tuple(project.classes),
-        )
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None or not self._active:
-            return
-        project = self._project
-        try:
-            project._write()  # noqa: SLF001 - the same module
-        except OSError:
-            for photo in self._photos:
-                photo.label, photo.left_out = self._step.photos[photo.id]
-            project.classes = list(self._step.classes)
-            raise
-        project.revision += 1
-        for photo in self._photos:
-            photo.revision = project.revision
-        project._undo = [*project._undo, self._step][-_MAX_UNDO:]  # noqa: SLF001
-        project._notify()  # noqa: SLF001
 
 
 def _folder_label(photo: Photo) -> str | None:

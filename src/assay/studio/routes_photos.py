@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from assay.core.errors import AssayError, UsageError
 from assay.studio.camera import CameraShots
-from assay.studio.http import ids_field, in_thread, int_field, page, read_json, studio_of, text_field
+from assay.studio.http import ids_field, int_field, page, read_json, studio_of, text_field
 from assay.studio.photos import Photo
 from assay.studio.project import ADDED_FOLDER, Project
 from assay.studio.thumbnails import PREVIEW_SIDE, read_jpeg
@@ -29,7 +29,7 @@ async def photo_list(request: Request) -> Response:
     """Return the photos that changed after `since`, or all, with classes and counts."""
     project = studio_of(request).project
     since = int_field(request.query_params, "since", 0)
-    return JSONResponse(await in_thread(_photo_list, project, since))
+    return JSONResponse(await asyncio.to_thread(_photo_list, project, since))
 
 
 def _photo_list(project: Project, since: int) -> dict[str, Any]:
@@ -74,7 +74,7 @@ async def preview(request: Request) -> Response:
     """Return a photo for a large view."""
     studio = studio_of(request)
     photo = studio.project.find(request.path_params["photo"])
-    data = await in_thread(read_jpeg, studio.project.path(photo), PREVIEW_SIDE)
+    data = await asyncio.to_thread(read_jpeg, studio.project.path(photo), PREVIEW_SIDE)
     return Response(data, media_type=_JPEG, headers={"cache-control": _IMMUTABLE})
 
 
@@ -85,13 +85,13 @@ async def edit(request: Request) -> Response:
     photos, seen, action = ids_field(values), int_field(values, "revision"), text_field(values, "action")
     match action:
         case "label":
-            changed = await in_thread(project.label, photos, text_field(values, "label"), seen)
+            changed = await asyncio.to_thread(project.label, photos, text_field(values, "label"), seen)
         case "unlabel":
-            changed = await in_thread(project.label, photos, None, seen)
+            changed = await asyncio.to_thread(project.label, photos, None, seen)
         case "leave_out":
-            changed = await in_thread(project.leave_out, photos, seen)
+            changed = await asyncio.to_thread(project.leave_out, photos, seen)
         case "restore":
-            changed = await in_thread(lambda: project.leave_out(photos, seen, out=False))
+            changed = await asyncio.to_thread(lambda: project.leave_out(photos, seen, out=False))
         case _:
             raise UsageError(f"There is no edit {action}")
     return JSONResponse({"revision": project.revision, "changed": changed})
@@ -104,13 +104,13 @@ async def edit_classes(request: Request) -> Response:
     action = text_field(values, "action")
     match action:
         case "create":
-            await in_thread(project.create_class, text_field(values, "name"))
+            await asyncio.to_thread(project.create_class, text_field(values, "name"))
         case "rename":
-            await in_thread(project.rename_class, text_field(values, "name"), text_field(values, "to"))
+            await asyncio.to_thread(project.rename_class, text_field(values, "name"), text_field(values, "to"))
         case "delete":
-            await in_thread(project.delete_class, text_field(values, "name"))
+            await asyncio.to_thread(project.delete_class, text_field(values, "name"))
         case "by_folder":
-            await in_thread(project.label_by_folder)
+            await asyncio.to_thread(project.label_by_folder)
         case _:
             raise UsageError(f"There is no edit {action}")
     return JSONResponse({"revision": project.revision})
@@ -119,7 +119,7 @@ async def edit_classes(request: Request) -> Response:
 async def undo(request: Request) -> Response:
     """Undo the last edit."""
     project = studio_of(request).project
-    done = await in_thread(project.undo)
+    done = await asyncio.to_thread(project.undo)
     return JSONResponse({"revision": project.revision, "undone": done})
 
 
@@ -129,10 +129,10 @@ async def rescan(request: Request) -> Response:
     values = await read_json(request)
     folder = text_field(values, "folder", "").strip()
     if folder:
-        new = await in_thread(studio.project.add_source, folder)
-        await in_thread(studio.rescan)
+        new = await asyncio.to_thread(studio.project.add_source, folder)
+        await asyncio.to_thread(studio.rescan)
     else:
-        new = await in_thread(studio.rescan)
+        new = await asyncio.to_thread(studio.rescan)
     return JSONResponse({"revision": studio.project.revision, "new": new})
 
 
@@ -142,8 +142,8 @@ async def upload(request: Request) -> Response:
     data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
     name, label = request.query_params.get("name", ""), request.query_params.get("label", "")
     folder = studio.project.folder / ADDED_FOLDER
-    path, new = await in_thread(save_photo, data, folder, name)
-    await in_thread(_add_photo, studio.project, path, label)
+    path, new = await asyncio.to_thread(save_photo, data, folder, name)
+    await asyncio.to_thread(_add_photo, studio.project, path, label)
     return JSONResponse({"revision": studio.project.revision, "new": new})
 
 
@@ -154,9 +154,9 @@ async def shot(request: Request) -> Response:
     label = request.query_params.get("label", "")
     keep_copies = request.query_params.get("copies") == "keep"
     data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
-    copy, path = await in_thread(shots.take, data, label, keep_copies)
+    copy, path = await asyncio.to_thread(shots.take, data, label, keep_copies)
     if path is not None:
-        await in_thread(_add_photo, studio.project, path, label)
+        await asyncio.to_thread(_add_photo, studio.project, path, label)
     return JSONResponse({"revision": studio.project.revision, "near_copy": copy, "stored": path is not None})
 
 
@@ -173,7 +173,7 @@ async def video(request: Request) -> Response:
     name, label = request.query_params.get("name", ""), request.query_params.get("label", "")
     every = request.query_params.get("every", "1s")
     folder = studio.project.state_folder / "videos"
-    await in_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
+    await asyncio.to_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
     path = await save_video(request.stream(), folder, name)
     frames = f"{ADDED_FOLDER}/{safe_name(path.stem)}"
     # Arguments relative to the project, as they would be typed there.

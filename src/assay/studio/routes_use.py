@@ -1,5 +1,6 @@
 """Routes of the steps Try and Use: one photo, exports, the server on this machine, rules on a camera."""
 
+import asyncio
 import base64
 import shlex
 import socket
@@ -13,7 +14,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier
 from assay.inference.explanation import MAX_SIDE
 from assay.serving.auth.keys import KEYS_FILE, KeyManager
-from assay.studio.http import fragment, in_thread, page, read_json, studio_of, text_field
+from assay.studio.http import fragment, page, read_json, studio_of, text_field
 from assay.studio.project import STATE_FOLDER
 from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER
 from assay.studio.security import HOST
@@ -30,7 +31,7 @@ _CLIENT: Final = "studio"
 async def try_page(request: Request) -> Response:
     """Show the page that classifies a photo."""
     studio = studio_of(request)
-    return page("try.html.j2", request, "try", runs=await in_thread(_usable_runs, studio))
+    return page("try.html.j2", request, "try", runs=await asyncio.to_thread(_usable_runs, studio))
 
 
 async def classify(request: Request) -> Response:
@@ -38,7 +39,7 @@ async def classify(request: Request) -> Response:
     studio = studio_of(request)
     run, explain = request.query_params.get("run", ""), "explain" in request.query_params
     data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
-    return JSONResponse(await in_thread(_answer, studio, run, data, explain))
+    return JSONResponse(await asyncio.to_thread(_answer, studio, run, data, explain))
 
 
 def _answer(studio: Studio, run: str, data: bytes, explain: bool) -> dict[str, Any]:
@@ -57,13 +58,13 @@ def _answer_dict(classifier: Classifier, data: bytes) -> dict[str, Any]:
 
 async def use_page(request: Request) -> Response:
     """Show exports, the server and the camera."""
-    return page("use.html.j2", request, "use", **await in_thread(_use_values, studio_of(request)))
+    return page("use.html.j2", request, "use", **await asyncio.to_thread(_use_values, studio_of(request)))
 
 
 async def use_live(request: Request) -> Response:
     """Return the part of the page about the server, or with `part=export` that about exports."""
     part = request.query_params.get("part", "server")
-    return fragment("use_live.html.j2", request, part=part, **await in_thread(_use_values, studio_of(request)))
+    return fragment("use_live.html.j2", request, part=part, **await asyncio.to_thread(_use_values, studio_of(request)))
 
 
 def _use_values(studio: Studio) -> dict[str, Any]:
@@ -93,7 +94,7 @@ async def start_export(request: Request) -> Response:
     studio = studio_of(request)
     values = await read_json(request)
     run = text_field(values, "run")
-    await in_thread(studio.runs.bundle, run)
+    await asyncio.to_thread(studio.runs.bundle, run)
     chosen = values.get("format", [])
     chosen = [chosen] if isinstance(chosen, str) else chosen
     formats = [name for name in FORMATS if isinstance(chosen, list) and name in chosen]
@@ -112,10 +113,10 @@ async def start_server(request: Request) -> Response:
     studio = studio_of(request)
     values = await read_json(request)
     run = text_field(values, "run")
-    await in_thread(studio.runs.bundle, run)
+    await asyncio.to_thread(studio.runs.bundle, run)
     if studio.jobs.active("serve") is not None:
         raise UsageError("A server runs already: stop it first")
-    await in_thread(_key, studio)
+    await asyncio.to_thread(_key, studio)
     port = _free_port()
     arguments = [
         "serve",
@@ -139,7 +140,7 @@ async def start_server(request: Request) -> Response:
 async def import_uncertain(request: Request) -> Response:
     """Copy the photos that the server was unsure of into the project."""
     studio = studio_of(request)
-    return JSONResponse({"new": await in_thread(studio.import_uncertain), "revision": studio.project.revision})
+    return JSONResponse({"new": await asyncio.to_thread(studio.import_uncertain), "revision": studio.project.revision})
 
 
 def _key(studio: Studio) -> str:

@@ -1,5 +1,6 @@
 """Routes of the steps Check, Train and Understand, and of all jobs."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from starlette.routing import Route
 
 from assay.core.errors import UsageError
 from assay.studio.findings import finding_cards, photos_to_leave_out
-from assay.studio.http import fragment, in_thread, int_field, page, path_int, read_json, studio_of, text_field
+from assay.studio.http import fragment, int_field, page, path_int, read_json, studio_of, text_field
 from assay.studio.labels import LABELS_FILE
 from assay.studio.recipe_form import recipe_groups, settings_arguments
 from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
@@ -24,12 +25,12 @@ _MAX_CELL_PHOTOS: Final = 200
 
 async def check_page(request: Request) -> Response:
     """Show the findings of the last check."""
-    return page("check.html.j2", request, "check", **await in_thread(_check_values, studio_of(request)))
+    return page("check.html.j2", request, "check", **await asyncio.to_thread(_check_values, studio_of(request)))
 
 
 async def check_live(request: Request) -> Response:
     """Return the part of the page that changes while a check runs."""
-    return fragment("check_live.html.j2", request, **await in_thread(_check_values, studio_of(request)))
+    return fragment("check_live.html.j2", request, **await asyncio.to_thread(_check_values, studio_of(request)))
 
 
 def _check_values(studio: Studio) -> dict[str, Any]:
@@ -55,7 +56,7 @@ async def start_check(request: Request) -> Response:
         _require(studio.check_problem())
         arguments = ["check", LABELS_FILE, "--json", "--fail-on", "never"]
         if model := text_field(values, "model", ""):
-            source = await in_thread(studio.runs.label_check_source, model)
+            source = await asyncio.to_thread(studio.runs.label_check_source, model)
             arguments += ["--model", source.relative_to(studio.project.folder).as_posix()]
         studio.start("check", arguments, revision=studio.project.revision)
     return JSONResponse({"revision": studio.project.revision})
@@ -66,7 +67,7 @@ async def resolve_finding(request: Request) -> Response:
     studio = studio_of(request)
     values = await read_json(request)
     job = studio.jobs.find(path_int(request, "job"))
-    report = None if job is None else await in_thread(job.result)
+    report = None if job is None else await asyncio.to_thread(job.result)
     if report is None:
         raise UsageError("This check is not there any more; check again")
     group = int_field(values, "group") if "group" in values else None
@@ -74,21 +75,21 @@ async def resolve_finding(request: Request) -> Response:
         photos = photos_to_leave_out(report, path_int(request, "finding"), studio.project.by_name(), group)
     except LookupError:
         raise UsageError("There is no such finding; check again") from None
-    changed = await in_thread(studio.project.leave_out, photos, int_field(values, "revision"))
+    changed = await asyncio.to_thread(studio.project.leave_out, photos, int_field(values, "revision"))
     return JSONResponse({"revision": studio.project.revision, "changed": changed})
 
 
 async def train_page(request: Request) -> Response:
     """Show the form, the training that runs, and the list of runs."""
     studio = studio_of(request)
-    values = await in_thread(_train_values, studio)
+    values = await asyncio.to_thread(_train_values, studio)
     precision = request.query_params.get("precision", "")
     return page("train.html.j2", request, "train", groups=recipe_groups(), precision=precision, **values)
 
 
 async def train_live(request: Request) -> Response:
     """Return the part of the page that changes during a training."""
-    return fragment("train_live.html.j2", request, **await in_thread(_train_values, studio_of(request)))
+    return fragment("train_live.html.j2", request, **await asyncio.to_thread(_train_values, studio_of(request)))
 
 
 def _train_values(studio: Studio) -> dict[str, Any]:
@@ -143,7 +144,7 @@ async def resume_training(request: Request) -> Response:
     """Continue a training that was interrupted."""
     studio = studio_of(request)
     run = text_field(await read_json(request), "run")
-    await in_thread(studio.runs.path, run)
+    await asyncio.to_thread(studio.runs.path, run)
     if studio.jobs.active("train") is not None:
         raise UsageError("A training runs already: wait for it, or stop it")
     job = studio.start("train", ["train", "--resume", f"{RUNS_FOLDER}/{run}", "--json"], run=run)
@@ -169,7 +170,7 @@ async def stop_job(request: Request) -> Response:
     job = studio.jobs.find(path_int(request, "job"))
     if job is None:
         raise UsageError("There is no such job")
-    await in_thread(job.stop)
+    await asyncio.to_thread(job.stop)
     studio.note_job_change()
     return JSONResponse({"job": job.number})
 
@@ -177,10 +178,10 @@ async def stop_job(request: Request) -> Response:
 async def understand_page(request: Request) -> Response:
     """Show the report of a run."""
     studio = studio_of(request)
-    name = request.query_params.get("run") or await in_thread(studio.runs.latest_finished)
-    values: dict[str, Any] = {"runs": await in_thread(studio.runs.summaries), "run": name, "report": None}
+    name = request.query_params.get("run") or await asyncio.to_thread(studio.runs.latest_finished)
+    values: dict[str, Any] = {"runs": await asyncio.to_thread(studio.runs.summaries), "run": name, "report": None}
     if name is not None:
-        values |= await in_thread(_report_values, studio, name)
+        values |= await asyncio.to_thread(_report_values, studio, name)
     return page("understand.html.j2", request, "understand", **values)
 
 
@@ -202,7 +203,7 @@ def _report_values(studio: Studio, name: str) -> dict[str, Any]:
 async def cell(request: Request) -> Response:
     """Return the photos in a cell of the confusion matrix."""
     studio = studio_of(request)
-    report = await in_thread(studio.runs.report, request.path_params["run"])
+    report = await asyncio.to_thread(studio.runs.report, request.path_params["run"])
     actual, predicted = path_int(request, "actual"), path_int(request, "predicted")
     if report is None or max(actual, predicted) >= len(report["confusion"]["classes"]):
         raise UsageError("There is no such cell")
@@ -222,7 +223,7 @@ async def cell(request: Request) -> Response:
 
 async def thresholds(request: Request) -> Response:
     """Return precision and coverage over the confidence."""
-    report = await in_thread(studio_of(request).runs.report, request.path_params["run"])
+    report = await asyncio.to_thread(studio_of(request).runs.report, request.path_params["run"])
     if report is None:
         raise UsageError("This run has no report yet")
     return JSONResponse(
@@ -232,7 +233,7 @@ async def thresholds(request: Request) -> Response:
 
 async def full_report(request: Request) -> Response:
     """Return the page of the report."""
-    report = await in_thread(studio_of(request).runs.report, request.path_params["run"])
+    report = await asyncio.to_thread(studio_of(request).runs.report, request.path_params["run"])
     if report is None:
         raise UsageError("This run has no report yet")
     path = Path(report["folder"]) / "report.html"
@@ -248,7 +249,7 @@ async def heat_map(request: Request) -> Response:
         classifier = studio.classifier(request.path_params["run"])
         return classifier.explain(studio.project.path(photo)).png(384)
 
-    return Response(await in_thread(explain), media_type="image/png")
+    return Response(await asyncio.to_thread(explain), media_type="image/png")
 
 
 async def home(request: Request) -> Response:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,7 +15,7 @@ from assay.core.files import read_text
 from assay.core.tables import write_json
 from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origin_policy import OriginPolicy
-from assay.serving.http_messages import join_headers
+from assay.serving.http_messages import SecurityHeaders, join_headers
 
 HOST: Final = "127.0.0.1"
 CONTENT_SECURITY_POLICY: Final = (
@@ -31,16 +30,7 @@ REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inl
 _TOKEN_BYTES: Final = 24
 _ADDRESS_FILE: Final = "address.json"
 _FORBIDDEN: Final = "Open the address that `assay studio` printed: it contains the token of this session.\n"
-_HEADERS: Final = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-    "cache-control": "no-store",
-}
+_SECURITY: Final = SecurityHeaders(CONTENT_SECURITY_POLICY)
 
 
 class AccessControl:
@@ -66,9 +56,7 @@ class AccessControl:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    own.setdefault(name, value)
+                message = {**message, "headers": _SECURITY.add_to(list(message["headers"]))}
             await send(message)
 
         await (self._refusal(scope, headers) or self._app)(scope, receive, secured)

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from assay import __version__
+from assay.core.html_pages import template_environment, theme_css
 from assay.core.notebook_html import data_uri
-from assay.core.printable_text import printable, printable_value
+from assay.core.printable_text import printable
 from assay.core.text_layout import MAX_CLASSES_SHOWN, format_number, format_percent, shorten
-from assay.core.theme import theme_css
 from assay.evaluation.bootstrap import BootstrapIntervals
 from assay.evaluation.confusion_figure import cell_colors
 from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix
@@ -239,28 +239,11 @@ def _contrasting_color(color: np.ndarray) -> str:
 
 
 def _template_environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("assay.evaluation"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=printable_value,
-    )
-    environment.filters |= {
-        "name": lambda text: shorten(str(text), _NAME_WIDTH),
-        "no_break": _no_break,
-        "number": format_number,
-        "percent": lambda share, digits=1: _no_break(format_percent(share, digits)),
-        "text": printable,
-        "thousands": lambda value: f"{value:,}",
-    }
+    environment = template_environment("assay.evaluation")
+    environment.filters["name"] = lambda text: shorten(str(text), _NAME_WIDTH)
+    environment.filters["number"] = format_number
+    environment.filters["text"] = printable
     return environment
-
-
-def _no_break(text: str) -> str:
-    """Keep a number and its percent sign on one line."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _contents(data: ReportData, context: ReportContext) -> list[tuple[str, str]]:

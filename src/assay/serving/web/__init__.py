@@ -12,7 +12,7 @@ from importlib import resources
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from assay.core.errors import AssayError
-from assay.core.theme import theme_css
+from assay.core.html_pages import theme_css
 from assay.serving.errors import ApiError
 from assay.serving.request_authorization import authorize
 from assay.serving.routes_classify import ModelName
