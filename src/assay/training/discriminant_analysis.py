@@ -15,9 +15,9 @@ from assay.training.linear_heads import (
     Embeddings,
     FoldIndices,
     LinearHead,
-    LogProbabilities,
     Targets,
     best_temperature,
+    held_out_predictions,
     mean_head,
 )
 
@@ -83,7 +83,7 @@ def add_discriminant(
         for folds in repeats
     ]
     first = fits[0]
-    alone = _held_out(others[0], repeats[0], embeddings)
+    alone = held_out_predictions(others[0], repeats[0], embeddings)
     temperatures = (
         best_temperature(first.log_probabilities, targets[first.rows]),
         best_temperature(alone, targets[first.rows]),
@@ -94,11 +94,5 @@ def add_discriminant(
             mean_head(logistic, discriminant, temperatures)
             for logistic, discriminant in zip(fit.heads, discriminants, strict=True)
         )
-        averaged.append(replace(fit, heads=heads, log_probabilities=_held_out(heads, folds, embeddings)))
+        averaged.append(replace(fit, heads=heads, log_probabilities=held_out_predictions(heads, folds, embeddings)))
     return tuple(averaged), temperatures
-
-
-def _held_out(heads: Sequence[LinearHead], folds: Sequence[FoldIndices], embeddings: Embeddings) -> LogProbabilities:
-    return np.concatenate(
-        [head.log_probabilities(embeddings[fold.held_out]) for head, fold in zip(heads, folds, strict=True)]
-    )

@@ -1,6 +1,6 @@
 """Linear heads on embeddings, their predictions on held-out images, and the log loss that they are compared by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,6 +53,15 @@ class CrossFit:
     """[M], the held-out rows."""
     losses: Mapping[float, float]
     """Mean log loss on held-out rows, after temperature scaling, by strength."""
+
+
+def held_out_predictions(
+    heads: Sequence[LinearHead], folds: Sequence[FoldIndices], embeddings: Embeddings
+) -> LogProbabilities:
+    """Return the log probabilities, [M, C], of the held-out rows by the head of their fold, fold after fold."""
+    return np.concatenate(
+        [head.log_probabilities(embeddings[fold.held_out]) for head, fold in zip(heads, folds, strict=True)]
+    )
 
 
 def mean_head(first: LinearHead, second: LinearHead, temperatures: tuple[float, float]) -> LinearHead:

@@ -9,7 +9,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
-from assay.training.linear_heads import CrossFit, Embeddings, FoldIndices, LinearHead, Targets, calibrated_log_loss
+from assay.training.linear_heads import (
+    CrossFit,
+    Embeddings,
+    FoldIndices,
+    LinearHead,
+    Targets,
+    calibrated_log_loss,
+    held_out_predictions,
+)
 
 STRENGTHS = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 """Inverse regularization strengths that `cross_fit` compares: scikit-learn's C, for standardized embeddings."""
@@ -90,9 +98,7 @@ def cross_fit(
     worse = 0
     for strength in strengths:
         heads = tuple(fit_logistic(embeddings[fold.train], targets[fold.train], classes, strength) for fold in folds)
-        found = np.concatenate(
-            [head.log_probabilities(embeddings[fold.held_out]) for head, fold in zip(heads, folds, strict=True)]
-        )
+        found = held_out_predictions(heads, folds, embeddings)
         losses[strength] = calibrated_log_loss(found, targets[rows])
         if best is None or losses[strength] < losses[best.strength]:
             best, worse = CrossFit(strength, heads, found, rows, losses), 0

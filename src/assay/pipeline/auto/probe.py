@@ -167,12 +167,7 @@ class LinearProbe:
 
     def head_on(self, protocol: Protocol, rows: npt.NDArray[np.int64]) -> LinearHead:
         """Fit a head like that of this candidate to some of the images, not adjusted for the objective."""
-        embeddings, targets = self.embeddings[rows], protocol.targets[rows]
-        classes = len(protocol.dataset.classes)
-        head = fit_logistic(embeddings, targets, classes, self.fits[0].strength)
-        if self.temperatures is None:
-            return head
-        return mean_head(head, fit_discriminant(embeddings, targets, classes), self.temperatures)
+        return _fit_head(protocol, self.embeddings, rows, self.fits[0].strength, self.temperatures)
 
 
 def probe_name(recipe: Recipe) -> str:
@@ -203,17 +198,16 @@ def fit_probe(
     for folds in protocol.repeats:
         fits.append(cross_fit(embeddings, protocol.targets, classes, folds))
         progress("fitting heads", len(fits), len(protocol.repeats))
-    probe = LinearProbe(
+    return LinearProbe(
         name=probe_name(recipe),
         network=network,
         recipe=recipe,
         spec=spec,
         embeddings=embeddings,
         fits=tuple(fits),
-        head=LinearHead(np.zeros((classes, embeddings.shape[1]), np.float32), np.zeros(classes, np.float32)),
+        head=_final_head(protocol, network, embeddings, fits[0].strength),
         scores=_scores(protocol, fits),
     )
-    return _with_final_head(protocol, probe)
 
 
 def with_discriminant(protocol: Protocol, probe: LinearProbe) -> LinearProbe:
@@ -226,15 +220,16 @@ def with_discriminant(protocol: Protocol, probe: LinearProbe) -> LinearProbe:
     fits, temperatures = add_discriminant(
         probe.fits, protocol.repeats, probe.embeddings, protocol.targets, len(protocol.dataset.classes)
     )
-    averaged = replace(
+    network = copy.deepcopy(probe.network)
+    return replace(
         probe,
         name=f"{probe.name}, {TWO_HEADS}",
-        network=copy.deepcopy(probe.network),
+        network=network,
         fits=fits,
+        head=_final_head(protocol, network, probe.embeddings, fits[0].strength, temperatures),
         scores=_scores(protocol, fits),
         temperatures=temperatures,
     )
-    return _with_final_head(protocol, averaged)
 
 
 def _scores(protocol: Protocol, fits: Sequence[CrossFit]) -> HeldOutScores:
@@ -245,12 +240,33 @@ def _scores(protocol: Protocol, fits: Sequence[CrossFit]) -> HeldOutScores:
     return HeldOutScores.of(samples, protocol.targets[rows], logits, protocol.objective)
 
 
-def _with_final_head(protocol: Protocol, probe: LinearProbe) -> LinearProbe:
-    """Fit the final head to all images, adjust it for the objective, and copy it into the probe's network."""
-    plain = probe.head_on(protocol, np.arange(len(protocol.samples)))
+def _fit_head(
+    protocol: Protocol,
+    embeddings: Embeddings,
+    rows: npt.NDArray[np.int64],
+    strength: float,
+    temperatures: tuple[float, float] | None,
+) -> LinearHead:
+    """Fit a logistic regression, or with `temperatures` its mean with a discriminant analysis, to some images."""
+    chosen, targets, classes = embeddings[rows], protocol.targets[rows], len(protocol.dataset.classes)
+    head = fit_logistic(chosen, targets, classes, strength)
+    if temperatures is None:
+        return head
+    return mean_head(head, fit_discriminant(chosen, targets, classes), temperatures)
+
+
+def _final_head(
+    protocol: Protocol,
+    network: Network,
+    embeddings: Embeddings,
+    strength: float,
+    temperatures: tuple[float, float] | None = None,
+) -> LinearHead:
+    """Fit a head to all images, adjust it for the objective, and copy it into the network."""
+    plain = _fit_head(protocol, embeddings, np.arange(len(protocol.samples)), strength, temperatures)
     head = LinearHead(plain.weight, (plain.bias + protocol.offsets).astype(np.float32))
-    load_head(probe.network, head)
-    return replace(probe, head=head)
+    load_head(network, head)
+    return head
 
 
 def load_head(network: Network, head: LinearHead) -> None:

@@ -170,13 +170,7 @@ class _Search:
             except AssayError as error:
                 self._skip(name, str(error))
                 continue
-            gain = gain_over(probe.scores, self._probe.scores)
-            slower = bool(net) or "size" in preprocess
-            better = gain.is_better(slower=slower)
-            reason = describe_gain(gain, self.protocol.objective, slower=slower)
-            self._record_probe(probe, self.clock() - begin, reason, kept=better)
-            if better:
-                self._probe = probe
+            self._compare_probe(probe, begin, slower=bool(net) or "size" in preprocess)
 
     def try_two_heads(self) -> None:
         """Average the head of the best probe with one by discriminant analysis: predictions take no longer."""
@@ -187,12 +181,7 @@ class _Search:
             return
         begin = self.clock()
         probe = with_discriminant(self.protocol, self._probe)
-        gain = gain_over(probe.scores, self._probe.scores)
-        better = gain.is_better()
-        reason = describe_gain(gain, self.protocol.objective)
-        self._record_probe(probe, self.clock() - begin, reason, kept=better)
-        if better:
-            self._probe = probe
+        self._compare_probe(probe, begin)
 
     def try_fine_tuning(
         self, on_plan: PlanListener | None, on_network: NetworkListener | None, on_epoch: EpochListener | None
@@ -313,6 +302,15 @@ class _Search:
         share, tuned = self._tuned
         split = ValidationSplit(self.dataset, self.protocol.seed, progress=self.progress)
         return TrainedModel(tuned.networks[share], probe.recipe, probe.spec, split)
+
+    def _compare_probe(self, probe: LinearProbe, begin: float, *, slower: bool = False) -> None:
+        """Record a probe begun at a time of the clock, and keep it if it is better than the best one before."""
+        gain = gain_over(probe.scores, self._probe.scores)
+        better = gain.is_better(slower=slower)
+        reason = describe_gain(gain, self.protocol.objective, slower=slower)
+        self._record_probe(probe, self.clock() - begin, reason, kept=better)
+        if better:
+            self._probe = probe
 
     def _record_probe(self, probe: LinearProbe, seconds: float, reason: str, *, kept: bool) -> None:
         outcome: Outcome = "kept" if kept else "not kept"
