@@ -37,9 +37,9 @@ def test_gpu_runs_one_call_at_a_time() -> None:
 def test_measurement_belongs_to_model_precision_workload_engine_threads_and_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = MeasurementKey(b"model", "int8", "latency", "auto", 2)
+    key = MeasurementKey("model", "int8", "latency", "auto", 2)
     others = [
-        replace(key, model=b"other"),
+        replace(key, model="other"),
         replace(key, precision="fp32"),
         replace(key, workload="server"),
         replace(key, engine="openvino"),

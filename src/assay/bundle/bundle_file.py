@@ -112,6 +112,10 @@ class Bundle:
             raise BundleError(f"{self.path} cannot be used: its {name} {error}") from None
         return content
 
+    def model_digest(self, precision: Precision = "fp32") -> str:
+        """Return the SHA-256 of the ONNX model of a precision that the bundle contains, in hexadecimal."""
+        return self._info.members[MODEL_MEMBERS[precision]]
+
     def weights(self) -> dict[str, np.ndarray]:
         """Return the network's parameters and buffers by name, for example for further training.
 

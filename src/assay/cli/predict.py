@@ -102,7 +102,9 @@ def predict(
         print_engine(classifier)
         total = 0
         if is_terminal(sys.stderr):
-            total = sum(1 for _ in expand_image_paths(inputs, exclude=_output_files(table)))
+            # Fewer than the limit have been counted already.
+            every = expand_image_paths(inputs, exclude=_output_files(table))
+            total = photos if photos < _MANY else sum(1 for _ in every)
         if table is not None:
             conditions = {"abstain": abstain, "precision": classifier.precision}
             unreadable = _write_table(classifier, paths, table, total, conditions)

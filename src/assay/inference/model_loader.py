@@ -93,7 +93,9 @@ class ModelLoader:
     def measurement_path(self, workload: Workload) -> Path:
         """Return the file of the measurement for this model, machine and workload."""
         if workload not in self._paths:
-            key = MeasurementKey(self._model, self.precision, workload, self.engine, self.threads)
+            key = MeasurementKey(
+                self.bundle.model_digest(self.stored), self.precision, workload, self.engine, self.threads
+            )
             self._paths[workload] = key.path(cache_folder() / "engines")
         return self._paths[workload]
 

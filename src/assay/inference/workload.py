@@ -85,14 +85,14 @@ class MeasurementKey:
     """What a measurement depends on, besides the machine.
 
     Attributes:
-        model: the serialised ONNX model.
+        model: digest of the ONNX model.
         precision: arithmetic of the engine.
         workload: what was measured.
         engine: requested engine, or auto.
         threads: CPU threads.
     """
 
-    model: bytes
+    model: str
     precision: str
     workload: Workload
     engine: str
@@ -106,8 +106,7 @@ class MeasurementKey:
                 versions.append(f"{name} {version(name)}")
         limits = [os.environ.get(name) for name in _INSTRUCTION_LIMITS]
         machine = (platform.machine(), _processor(), cpu_count(), limits)
-        digest = hashlib.sha256(self.model).hexdigest()
-        settings = repr((digest, self.precision, self.engine, self.threads, versions, machine))
+        settings = repr((self.model, self.precision, self.engine, self.threads, versions, machine))
         return folder / f"{self.workload}-{hashlib.sha256(settings.encode()).hexdigest()[:32]}.json"
 
 
