@@ -21,7 +21,7 @@ def test_result_and_gradients_are_those_of_torch(kernel: int, stride: int, paddi
     assert (result.dtype, weight.grad.dtype, x.grad.dtype) == (torch.bfloat16, torch.float32, torch.bfloat16)
     for found, expected in ((result, exact), (x.grad, exact_x.grad), (weight.grad, exact_weight.grad)):
         error = (found.float() - expected).norm() / expected.norm()
-        assert error < 0.005
+        assert error < torch.finfo(torch.bfloat16).eps
 
 
 @pytest.mark.parametrize("stride", [1, 2])
