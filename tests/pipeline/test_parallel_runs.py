@@ -33,6 +33,7 @@ def test_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch):
     assert default_jobs(4, memory=1 << 40) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_failing_run_is_named(colours: Path, tiny: Recipe, tmp_path: Path, jobs: int):
     dataset = load_dataset(colours)  # without parts: there is nothing to learn from

@@ -128,6 +128,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_full_spool_disk_during_a_database_outage(
     start: Any, painted: Any, mongo_server: Any, log_url: str, tiny_disk: Path
 ):

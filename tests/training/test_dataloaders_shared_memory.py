@@ -42,6 +42,7 @@ def _in_small(size: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.slow
 def test_training_completes_with_little_shared_memory(tmp_path: Path) -> None:
     done = _in_small("256k", tmp_path)
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr

@@ -20,6 +20,7 @@ MakeNetwork = Callable[[Recipe], ClassifierNetwork]
 MakeSplit = Callable[..., LabeledImages]
 
 
+@pytest.mark.slow
 def test_suggestion_is_between_too_slow_and_divergence(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):

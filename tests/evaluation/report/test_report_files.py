@@ -237,6 +237,7 @@ def test_same_predictions_give_the_same_page(full: tuple[Predictions, ReportCont
     assert first == second
 
 
+@pytest.mark.slow
 def test_page_of_many_classes_and_mistakes_is_small(photographed: Callable[..., Predictions], tmp_path: Path):
     predictions = photographed(900, tuple(f"class {k}" for k in range(150)))
     context = ReportContext(training_predictions=predictions, make_heatmap=lambda data, _: data)

@@ -42,6 +42,7 @@ def plan_of(protocol: Protocol, probe: LinearProbe, folder: Path, seconds_left: 
     return FineTuningPlan.of(protocol, probe, folder, seconds_left, partial(FineTuningCost.of, protocol))
 
 
+@pytest.mark.slow
 def test_a_class_without_training_photos_is_not_fine_tuned(dataset: Dataset, tmp_path: Path):
     def moved(sample: Sample) -> Sample:
         split: Split = "val" if sample.label == "red" and sample.split == "train" else sample.split or "train"

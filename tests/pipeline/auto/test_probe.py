@@ -54,6 +54,7 @@ def test_too_few_groups_fall_back_to_the_validation_split(dataset: Dataset, reci
     np.testing.assert_equal(protocol.repeats[0][0].held_out, split_fold(two)[0].held_out)
 
 
+@pytest.mark.slow
 def test_a_class_with_one_group_does_not_prevent_cross_validation(dataset: Dataset, recipe: Recipe):
     kept = [sample for sample in dataset.samples if sample.split != "test"]
     rare = [replace(sample, label="rare", group="once", split="train") for sample in kept[:2]]

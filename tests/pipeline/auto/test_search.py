@@ -90,6 +90,7 @@ def test_without_time_only_the_first_probe_is_tried(wide: Path, tmp_path: Path):
     assert "are left" in result.candidates[-1].reason
 
 
+@pytest.mark.slow
 def test_the_time_of_an_interrupted_session_counts(wide: Path, tmp_path: Path):
     settings = recipe("train.auto.minutes=30", "train.auto.fine_tune=false")
     run = train_classifier(wide, settings, tmp_path / "run").run
@@ -105,6 +106,7 @@ def test_the_time_of_an_interrupted_session_counts(wide: Path, tmp_path: Path):
     assert again[stored[2]["name"]].photos
 
 
+@pytest.mark.slow
 def test_the_networks_of_fine_tuning_are_named(wide: Path, tmp_path: Path):
     names: list[str] = []
     epochs: list[int] = []
@@ -155,6 +157,7 @@ def test_an_interruption_of_an_experiment_is_an_interruption(wide: Path, tmp_pat
         train_on_splits(dataset, recipe(), tmp_path / "run", callbacks, report=False)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_cannot_be_trained_does_not_end_the_search(wide: Path, tmp_path: Path):
     # timm has no such network.
     overrides = ("train.auto.backbones=['timm:nonsense']", "train.auto.fine_tune=false")
@@ -163,6 +166,7 @@ def test_a_candidate_that_cannot_be_trained_does_not_end_the_search(wide: Path, 
     assert result.run.done
 
 
+@pytest.mark.slow
 def test_a_file_with_weights_belongs_to_the_network_of_the_recipe(wide: Path, tmp_path: Path):
     weights = tmp_path / "lite0.pth"
     network, _ = build_model(recipe(), load_split_dataset(wide, recipe().data, 0))
@@ -180,6 +184,7 @@ def test_the_bundle_says_that_its_head_was_trained_on_validation_photos(trained:
     assert "were used for training" in result.caution
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_incomplete_until_its_end(wide: Path, tmp_path: Path):
     train_classifier(wide, recipe("train.auto.fine_tune=false"), tmp_path / "run")
     run = Run.open(tmp_path / "run")
@@ -210,6 +215,7 @@ def test_settings_that_auto_cannot_use_are_refused(override: str, message: str):
         recipe(override)
 
 
+@pytest.mark.slow
 def test_a_tiny_input_is_not_made_smaller(wide: Path, tmp_path: Path):
     result = train_classifier(
         wide, recipe("preprocess.size=8", "preprocess.resize_mode=crop", "train.auto.fine_tune=false"), tmp_path / "run"
