@@ -1,6 +1,7 @@
 """A bundle, photos, an S3 server and a Ray cluster for distributed prediction."""
 
 import gc
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,8 +75,10 @@ def bucket(s3_server: Bucket) -> Iterator[str]:
 def ray(bucket: str) -> Iterator[Any]:
     """Ray with a cluster of two processors; its processes see the S3 server."""
     del bucket
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with ray_cluster(cpus=2, memory=100 << 20) as module:
         yield module
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     with warnings.catch_warnings():
         # Ray does not wait for the processes that it has ended.
         warnings.simplefilter("ignore", ResourceWarning)

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +49,7 @@ def ray_cluster(*, cpus: int | None = None, memory: int | None = None) -> Iterat
     if ray.is_initialized():
         yield ray
         return
+    terminated = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         options |= {"num_cpus": cpus or max(2, cpu_count()), "object_store_memory": memory, "include_dashboard": False}
@@ -64,6 +67,9 @@ def ray_cluster(*, cpus: int | None = None, memory: int | None = None) -> Iterat
         yield ray
     finally:
         ray.shutdown()
+        # Ray exits the process in its own way on SIGTERM, and its handler remains after `ray.shutdown`.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)
 
 
 def task_error(error: Exception) -> AssayError:
