@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
@@ -39,12 +40,28 @@ class StudioServer:
 
 
 @contextmanager
-def studio_server(folder: Path) -> Iterator[StudioServer]:
-    """Start the studio of a folder, and end it with the block."""
-    command = [sys.executable, "-m", "assay.cli.main", "studio", str(folder), "--no-browser"]
-    if not (folder / ".studio" / "address.json").exists():
+def studio_server(folder: Path | None, state: Path | None = None, home: Path | None = None) -> Iterator[StudioServer]:
+    """Start the studio of a folder, or with None its start page, and end it with the block.
+
+    `state` is the folder of the user's state, `home` the user's home; by default an empty folder and the user's.
+    """
+    with ExitStack() as stack:
+        state = state or Path(stack.enter_context(TemporaryDirectory()))
+        changes = {"PYTHONUNBUFFERED": "1", "ASSAY_STATE": str(state)}
+        if home is not None:
+            changes["HOME"] = str(home)
+        yield from _run(folder, state, changes)
+
+
+def _run(folder: Path | None, state: Path, changes: dict[str, str]) -> Iterator[StudioServer]:
+    command = [sys.executable, "-m", "assay.cli.main", "studio", "--no-browser"]
+    if folder is not None:
+        command.append(str(folder))
+    if not ((folder / ".studio" if folder else state / "studio") / "address.json").exists():
         command += ["--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **changes}, cwd=changes.get("HOME")
+    )
     assert process.stdout is not None
     try:
         ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)

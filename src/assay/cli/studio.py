@@ -8,13 +8,17 @@ import typer
 from assay.cli.console import echo
 
 if TYPE_CHECKING:
-    from assay.studio.project import Project
+    from assay.studio.service import Studio
 
 
 def studio(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of the project: photos, labels, runs and models. It is created if missing.")
-    ] = Path(),
+        Path | None,
+        typer.Argument(
+            help="Folder of the project: photos, labels, runs and models. It is created if missing. Without it, "
+            "the page lists recent projects and lets you choose or create a folder."
+        ),
+    ] = None,
     *,
     port: Annotated[
         int | None,
@@ -31,8 +35,11 @@ def studio(
     """
     from assay.studio.app import run_studio
 
-    def on_ready(address: str, project: "Project") -> None:
-        echo(f"{project.name}: {len(project.photos):,} photos", address, "Ctrl-C ends the studio; running jobs go on.")
+    def on_ready(address: str, opened: "Studio | None") -> None:
+        title = (
+            "Choose a project" if opened is None else f"{opened.project.name}: {len(opened.project.photos):,} photos"
+        )
+        echo(title, address, "Ctrl-C ends the studio; running jobs go on.")
         if browser:
             import webbrowser
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,27 +17,28 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from assay.core.errors import AssayError, UsageError
-from assay.core.locks import open_locked
-from assay.studio.camera import CameraShots
-from assay.studio.http import on_error, studio_of
+from assay.core.errors import AssayError
+from assay.serving.request_log import state_dir
+from assay.studio.http import on_error, workspace_of
 from assay.studio.pages import assets
-from assay.studio.project import ADDED_FOLDER, Project
+from assay.studio.recent_projects import RecentProjects
 from assay.studio.routes_photos import PHOTO_ROUTES
+from assay.studio.routes_start import START_ROUTES
 from assay.studio.routes_use import USE_ROUTES
 from assay.studio.routes_work import WORK_ROUTES
 from assay.studio.security import HOST, AccessControl, new_token, store_address, stored_address
 from assay.studio.service import Studio
+from assay.studio.workspace import Workspace, lock_folder
 
 DEFAULT_PORT: Final = 8321
-_LOCK_FILE: Final = "lock"
 _HEARTBEAT_SECONDS: Final = 15.0
 _SHUTDOWN_SECONDS: Final = 2
 
 
-def create_app(studio: Studio) -> Starlette:
+def create_app(workspace: Workspace) -> Starlette:
     """Return the application without the check of who may use it."""
     routes = [
+        *START_ROUTES,
         *WORK_ROUTES,
         *PHOTO_ROUTES,
         *USE_ROUTES,
@@ -48,18 +50,20 @@ def create_app(studio: Studio) -> Starlette:
         exception_handlers=dict.fromkeys((AssayError, OSError, Exception), on_error),
         lifespan=_lifespan,
     )
-    app.state.studio = studio
-    app.state.camera = CameraShots(studio.project.folder / ADDED_FOLDER)
+    app.state.workspace = workspace
     return app
 
 
 async def events(request: Request) -> Response:
     """Stream the revisions of photos and jobs whenever one changes."""
-    studio = studio_of(request)
+    studio = workspace_of(request).studio
 
     async def lines() -> AsyncIterator[str]:
+        if studio is None:  # a page of an earlier session: it goes to the start page
+            yield f"data: {json.dumps({'project': None})}\n\n"
+            return
         async for _ in studio.changes.stream(_HEARTBEAT_SECONDS):
-            values = {"photos": studio.project.revision, "jobs": studio.jobs_revision}
+            values = {"project": studio.key, "photos": studio.project.revision, "jobs": studio.jobs_revision}
             yield f"data: {json.dumps(values)}\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")
@@ -78,39 +82,41 @@ async def asset(request: Request) -> Response:
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    studio: Studio = app.state.studio
-    studio.changes.bind(asyncio.get_running_loop())
-    watching = asyncio.create_task(studio.watch_jobs())
+    workspace: Workspace = app.state.workspace
+    running = asyncio.create_task(workspace.run())
     yield
-    watching.cancel()
-    studio.close()
+    running.cancel()
+    workspace.close()
 
 
-def run_studio(folder: Path, port: int | None, on_ready: Callable[[str, Project], None]) -> None:
-    """Serve the studio of a folder until Ctrl-C.
+def run_studio(folder: Path | None, port: int | None, on_ready: Callable[[str, Studio | None], None]) -> None:
+    """Serve the studio of a folder, or with None a start page that opens projects, until Ctrl-C.
 
     Args:
         folder: of the project; it is created if it is missing.
         port: None: that of the last session, else a free one.
-        on_ready: called with the address, which contains the token, and the project.
+        on_ready: called with the address, which contains the token, and the open project, if any.
 
     Raises:
         AssayError: the folder cannot be read, another studio uses it, or the port is in use.
     """
-    project = Project.open(folder)
-    state = project.state_folder
-    state.mkdir(exist_ok=True)
-    lock = open_locked(state / _LOCK_FILE)
-    if lock is None:
-        raise UsageError(f"another studio is open for {folder}: use its page, or stop it first")
-    last = stored_address(state)
-    token = new_token() if last is None else last[0]
-    with _listen(port, None if last is None else last[1]) as listening:
+    recent = RecentProjects(state_dir() / "studio")
+    workspace = Workspace(recent, choosable=folder is None)
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            state = workspace.open(folder).project.state_folder
+            stack.callback(workspace.close)
+        else:
+            state = recent.state_folder
+            state.mkdir(parents=True, exist_ok=True)
+            stack.callback(os.close, lock_folder(state, "the start page"))
+        last = stored_address(state)
+        token = new_token() if last is None else last[0]
+        listening = stack.enter_context(_listen(port, None if last is None else last[1]))
         bound = listening.getsockname()[1]
         store_address(state, token, bound)
-        studio = Studio(project)
-        app: ASGIApp = AccessControl(create_app(studio), token, bound)
-        _serve(app, studio, listening, lambda: on_ready(f"http://{HOST}:{bound}/?token={token}", project))
+        app: ASGIApp = AccessControl(create_app(workspace), token, bound)
+        _serve(app, workspace, listening, lambda: on_ready(f"http://{HOST}:{bound}/?token={token}", workspace.studio))
 
 
 def _listen(port: int | None, last: int | None) -> socket.socket:
@@ -131,7 +137,7 @@ def _listen(port: int | None, last: int | None) -> socket.socket:
     raise AssertionError  # the last port either works or raises
 
 
-def _serve(app: ASGIApp, studio: Studio, listening: socket.socket, on_ready: Callable[[], None]) -> None:
+def _serve(app: ASGIApp, workspace: Workspace, listening: socket.socket, on_ready: Callable[[], None]) -> None:
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -149,7 +155,7 @@ def _serve(app: ASGIApp, studio: Studio, listening: socket.socket, on_ready: Cal
 
         def handle_exit(self, sig: int, frame: object) -> None:
             # The streams of open pages would otherwise delay the end.
-            studio.changes.close()
+            workspace.end_streams()
             super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
     with contextlib.suppress(KeyboardInterrupt):

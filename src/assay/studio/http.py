@@ -5,25 +5,46 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from assay.core.errors import AssayError, UsageError
 from assay.studio.pages import render
 from assay.studio.project import StaleEditError
 from assay.studio.service import Studio
 from assay.studio.uploads import read_limited
+from assay.studio.workspace import Workspace
 
 MAX_JSON_BYTES: Final = 8 << 20
 """Enough for the ids of 400,000 photos."""
+PROJECT_HEADER: Final = "x-assay-project"
+"""Of requests of a page's script: the key of the project that the page shows."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def studio_of(request: Request) -> Studio:
-    """Return the studio that answers a request."""
-    found = request.app.state.studio
-    assert isinstance(found, Studio)  # noqa: S101 - set by create_app
+class NoProjectError(AssayError):
+    """No project is open, or another one than that of the page."""
+
+
+def workspace_of(request: Request) -> Workspace:
+    """Return what opens projects."""
+    found = request.app.state.workspace
+    assert isinstance(found, Workspace)  # noqa: S101 - set by create_app
     return found
+
+
+def studio_of(request: Request) -> Studio:
+    """Return the studio of the open project.
+
+    Raises:
+        NoProjectError: there is none, or the request is from a page of another one.
+    """
+    studio = workspace_of(request).studio
+    if studio is None:
+        raise NoProjectError("No project is open: choose one on the start page")
+    if request.headers.get(PROJECT_HEADER, studio.key) != studio.key:
+        raise NoProjectError("Another project was opened meanwhile; load this page again")
+    return studio
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -82,14 +103,23 @@ def fragment(template: str, request: Request, **values: Any) -> Response:
     """Return a part of a page."""
     studio = studio_of(request)
     return HTMLResponse(
-        render(template, studio=studio, project=studio.project, counts=studio.project.counts(), **values)
+        render(
+            template,
+            studio=studio,
+            project=studio.project,
+            counts=studio.project.counts(),
+            choosable=workspace_of(request).choosable,
+            **values,
+        )
     )
 
 
 async def on_error(request: Request, error: Exception) -> Response:
     """Return the response to an error that the user can fix."""
-    del request
-    if isinstance(error, StaleEditError):
+    is_script = PROJECT_HEADER in request.headers
+    if isinstance(error, NoProjectError) and not is_script and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/", 303)
+    if isinstance(error, StaleEditError | NoProjectError):
         return JSONResponse({"error": str(error)}, 409)
     if isinstance(error, AssayError):
         return JSONResponse({"error": str(error)}, 400)

@@ -189,6 +189,9 @@ class Job:
         if descriptor is None:
             return True
         os.close(descriptor)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):  # it is ending: its files are closed already
+                self._process.wait(1)
         return False
 
     def _end_time(self) -> float:

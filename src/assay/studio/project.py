@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,13 @@ from assay.core.errors import AssayError, UsageError
 from assay.image.ignore_rules import SkippedFiles
 from assay.studio.labels import LABELS_FILE, PROJECT_FILE, LabelFile, ProjectFile, check_class_name
 from assay.studio.photos import Photo, list_photos, new_photo
+from assay.studio.undo import Edit, PhotoLabel, UndoStack
 
 STATE_FOLDER: Final = ".studio"
 """Hidden folder of a project: jobs, thumbnails, the address of the server."""
 ADDED_FOLDER: Final = "photos"
 """Folder of the photos that are uploaded or taken."""
-_MAX_UNDO: Final = 200
+_UNDO_FOLDER: Final = "undo"
 
 
 class StaleEditError(AssayError):
@@ -32,20 +33,6 @@ class Counts(NamedTuple):
     left_out: int
     classes: dict[str, int]
     """Photos used for training, by class."""
-
-
-class _Before(NamedTuple):
-    label: str | None
-    left_out: bool
-
-
-@dataclass(frozen=True)
-class _Undo:
-    """What restores the state before an edit."""
-
-    description: str
-    photos: Mapping[str, _Before]
-    classes: tuple[str, ...]
 
 
 @dataclass
@@ -68,7 +55,7 @@ class Project:
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
         self._lock = threading.RLock()
-        self._undo: list[_Undo] = []
+        self._undo = UndoStack(self.state_folder / _UNDO_FOLDER)
         self._labels = LabelFile(self.folder / LABELS_FILE)
         self._file = ProjectFile()
 
@@ -104,7 +91,7 @@ class Project:
     @property
     def last_edit(self) -> str | None:
         """What `undo` would undo."""
-        return self._undo[-1].description if self._undo else None
+        return None if self._undo.last is None else self._undo.last.description
 
     def path(self, photo: Photo) -> Path:
         """Return the file of a photo."""
@@ -316,24 +303,27 @@ class Project:
     def undo(self) -> str | None:
         """Undo the last edit and return its description; None if there is none."""
         with self._lock:
-            if not self._undo:
+            edit = self._undo.last
+            if edit is None:
                 return None
-            step = self._undo.pop()
-            before = self.revision
-            self.revision += 1
-            for identity, state in step.photos.items():
-                photo = self.photos.get(identity)
-                if photo is not None:
-                    photo.label, photo.left_out = state
-                    photo.revision = self.revision
-            self.classes = list(step.classes)
+            restored = [(photo, PhotoLabel.of(photo), state) for photo, state in edit.to_restore(self.photos)]
+            classes = self.classes
+            for photo, _, state in restored:
+                photo.label, photo.left_out = state
+            self.classes = _with_used(edit.classes, self.photos.values())
             try:
                 self._write()
             except OSError:
-                self.revision = before
+                for photo, now, _ in restored:
+                    photo.label, photo.left_out = now
+                self.classes = classes
                 raise
+            self._undo.pop()
+            self.revision += 1
+            for photo, _, _ in restored:
+                photo.revision = self.revision
         self._notify()
-        return step.description
+        return edit.description
 
     def _fresh(self, photos: Iterable[str], seen: int) -> list[Photo]:
         found = [self.photos[photo] for photo in dict.fromkeys(photos) if photo in self.photos]
@@ -351,8 +341,8 @@ class Project:
 
         Without photos nothing is written, except with `force`, for edits of classes.
         """
-        before = {photo.id: _Before(photo.label, photo.left_out) for photo in photos}
-        step = _Undo(description, before, tuple(self.classes))
+        before = {photo.id: PhotoLabel.of(photo) for photo in photos}
+        classes = tuple(self.classes)
         yield
         if not (photos or force):
             return
@@ -361,12 +351,12 @@ class Project:
         except OSError:
             for photo in photos:
                 photo.label, photo.left_out = before[photo.id]
-            self.classes = list(step.classes)
+            self.classes = list(classes)
             raise
         self.revision += 1
         for photo in photos:
             photo.revision = self.revision
-        self._undo = [*self._undo, step][-_MAX_UNDO:]
+        self._undo.push(Edit(description, classes, before, {photo.id: PhotoLabel.of(photo) for photo in photos}))
         self._notify()
 
     def _load(self) -> None:
@@ -379,8 +369,7 @@ class Project:
                 photo.label = self._file.left_out[photo.name] or None
             else:
                 photo.label = labels.get(photo.name)
-        used = dict.fromkeys(photo.label for photo in self.photos.values() if photo.label is not None)
-        self.classes = [*self._file.classes, *(name for name in used if name not in self._file.classes)]
+        self.classes = _with_used(self._file.classes, self.photos.values())
 
     def _write(self) -> None:
         self._file.classes = list(self.classes)
@@ -395,6 +384,11 @@ class Project:
         for listener in self.listeners:
             with suppress(RuntimeError):  # the event loop has been closed
                 listener()
+
+
+def _with_used(classes: Sequence[str], photos: Iterable[Photo]) -> list[str]:
+    """Return the classes, followed by those of photos that are not among them."""
+    return list(dict.fromkeys([*classes, *(photo.label for photo in photos if photo.label is not None)]))
 
 
 def _folder_label(photo: Photo) -> str | None:

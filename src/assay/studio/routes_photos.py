@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from assay.core.errors import AssayError, UsageError
-from assay.studio.camera import CameraShots
 from assay.studio.http import ids_field, int_field, page, read_json, studio_of, text_field
 from assay.studio.photos import Photo
 from assay.studio.project import ADDED_FOLDER, Project
@@ -150,11 +149,10 @@ async def upload(request: Request) -> Response:
 async def shot(request: Request) -> Response:
     """Store a frame of the camera with its class, unless it is a copy of a recent one; tell whether it is."""
     studio = studio_of(request)
-    shots: CameraShots = request.app.state.camera
     label = request.query_params.get("label", "")
     keep_copies = request.query_params.get("copies") == "keep"
     data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
-    copy, path = await asyncio.to_thread(shots.take, data, label, keep_copies)
+    copy, path = await asyncio.to_thread(studio.camera.take, data, label, keep_copies)
     if path is not None:
         await asyncio.to_thread(_add_photo, studio.project, path, label)
     return JSONResponse({"revision": studio.project.revision, "near_copy": copy, "stored": path is not None})

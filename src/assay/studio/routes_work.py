@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from assay.core.errors import UsageError
@@ -252,19 +252,12 @@ async def heat_map(request: Request) -> Response:
     return Response(await asyncio.to_thread(explain), media_type="image/png")
 
 
-async def home(request: Request) -> Response:
-    """Go to the first step that is not done."""
-    del request
-    return RedirectResponse("/photos", 303)
-
-
 def _require(problem: str | None) -> None:
     if problem is not None:
         raise UsageError(problem)
 
 
 WORK_ROUTES: Final = (
-    Route("/", home),
     Route("/check", check_page),
     Route("/check/live", check_live),
     Route("/api/check", start_check, methods=["POST"]),

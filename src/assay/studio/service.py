@@ -1,6 +1,8 @@
 """The studio of one project: its photos, jobs and runs, the open classifier, and what the pages are told."""
 
 import asyncio
+import hashlib
+import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +13,7 @@ from typing import Final
 from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier
 from assay.serving.request_log.uncertain_samples import read_uncertain_samples
+from assay.studio.camera import CameraShots
 from assay.studio.jobs import Job, JobStatus, JobStore
 from assay.studio.photos import Photo
 from assay.studio.project import ADDED_FOLDER, STATE_FOLDER, Project
@@ -22,7 +25,6 @@ UNCERTAIN_FOLDER: Final = f"{STATE_FOLDER}/uncertain"
 KEYS_FOLDER: Final = "keys"
 """Folder of the API keys, in the hidden folder of the project."""
 
-_POLL_SECONDS: Final = 0.3
 _FROM_SERVER: Final = "from-server"
 _MAX_CHECKED: Final = 8
 
@@ -32,6 +34,9 @@ class Studio:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self.key = hashlib.sha256(os.fsencode(project.folder)).hexdigest()[:12]
+        """Of the project: pages send it, so that those of another project are refused."""
+        self.camera = CameraShots(project.folder / ADDED_FOLDER)
         self.jobs = JobStore(project.state_folder / "jobs", project.folder)
         self.jobs.listeners.append(self._on_job_end)
         self.runs = RunStore(project.folder / RUNS_FOLDER)
@@ -44,15 +49,14 @@ class Studio:
         self._prepare_thumbnails()
 
     def close(self) -> None:
-        """Stop threads; jobs go on."""
+        """Stop threads and streams; jobs go on."""
+        self.changes.close()
         self.thumbnails.close()
 
-    async def watch_jobs(self) -> None:
-        """Read the files of running jobs until cancelled."""
-        while True:
-            await asyncio.sleep(_POLL_SECONDS)
-            if await asyncio.to_thread(self.jobs.refresh):
-                self.note_job_change()
+    async def refresh_jobs(self) -> None:
+        """Read the files of running jobs, and tell the pages if one has changed."""
+        if await asyncio.to_thread(self.jobs.refresh):
+            self.note_job_change()
 
     def note_job_change(self) -> None:
         """Tell the pages that a job has changed."""

@@ -17,12 +17,15 @@ export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} 
 
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+// The project of this page: the studio refuses requests for another one.
+const project = () => (document.body.dataset.project ? { "X-Assay-Project": document.body.dataset.project } : {});
+
 const policy = window.trustedTypes?.createPolicy("assay-fragment", { createHTML: (html) => html })
   ?? { createHTML: (html) => html };
 
 // Fetch a part of a page from the studio, whose templates escape every name, as nodes.
 export async function fetchFragment(address) {
-  const response = await fetch(address, { headers: { Accept: "text/html" } });
+  const response = await fetch(address, { headers: { Accept: "text/html", ...project() } });
   if (!response.ok) throw new Error((await response.json()).error);
   const html = await response.text();
   return { html, nodes: [...new DOMParser().parseFromString(policy.createHTML(html), "text/html").body.childNodes] };
@@ -33,9 +36,9 @@ export async function call(address, { body, method = "POST", raw } = {}) {
   let response;
   try {
     response = await fetch(address, raw !== undefined
-      ? { method, body: raw, headers: { "Content-Type": "application/octet-stream" } }
+      ? { method, body: raw, headers: { "Content-Type": "application/octet-stream", ...project() } }
       : { method, body: body === undefined ? undefined : JSON.stringify(body),
-        headers: body === undefined ? {} : { "Content-Type": "application/json" } });
+        headers: body === undefined ? project() : { "Content-Type": "application/json", ...project() } });
   } catch {
     throw new Error(t("error_network"));
   }

@@ -13,11 +13,15 @@ export function onChange(listener) {
 }
 
 function open() {
-  if (source || document.hidden) return;
+  if (source || document.hidden || !document.body.dataset.project) return; // the start page has no project
   source = new EventSource("/events");
   source.addEventListener("open", () => { byId("connection").hidden = true; });
   source.addEventListener("message", (event) => {
-    const news = JSON.parse(event.data);
+    const { project, ...news } = JSON.parse(event.data);
+    if (project !== document.body.dataset.project) { // another one was opened, perhaps in another tab
+      location.assign("/");
+      return;
+    }
     const changed = new Set(Object.keys(news).filter((name) => news[name] !== revisions[name]));
     Object.assign(revisions, news);
     if (changed.size) listeners.forEach((listener) => listener(changed));
