@@ -6,6 +6,13 @@ const CAPTION = 26;
 const AHEAD = 1.5; // screens of tiles beyond the visible ones
 const DRAG_PX = 5;
 
+// Return whether the picture of a tile is still awaited; its request is sent if it was not yet.
+function fetchPicture({ element, image, address }) {
+  if (element.classList.contains("loaded") || element.classList.contains("broken")) return false;
+  if (!image.hasAttribute("src")) image.src = address;
+  return true;
+}
+
 export class Grid {
   constructor(place, { onSelect, onOpen }) {
     this.place = place;
@@ -16,6 +23,7 @@ export class Grid {
     this.current = 0; // the tile with the keyboard focus
     this.anchor = 0; // where a range begins
     this.tiles = new Map(); // by place in the list
+    this.visible = [0, 0]; // places of the visible tiles: first, and after the last
     this.canvas = el("div", { className: "canvas" });
     this.canvas.setAttribute("role", "presentation");
     this.box = el("div", { className: "rubber", hidden: true });
@@ -62,11 +70,13 @@ export class Grid {
     const last = Math.min(this.photos.length, Math.ceil((this.place.scrollTop + (1 + AHEAD) * height) / this.row) * this.columns);
     for (const [place, tile] of this.tiles) {
       if (place < first || place >= last) {
+        tile.image.removeAttribute("src"); // the browser gives up the request
         tile.element.remove();
         this.tiles.delete(place);
       }
     }
     const visibleFirst = Math.max(first, Math.floor(this.place.scrollTop / this.row) * this.columns);
+    this.visible = [visibleFirst, Math.min(last, Math.ceil((this.place.scrollTop + height) / this.row) * this.columns)];
     const order = [];
     for (let place = visibleFirst; place < last; place += 1) order.push(place);
     for (let place = visibleFirst - 1; place >= first; place -= 1) order.push(place);
@@ -78,16 +88,29 @@ export class Grid {
     }
     if (added.length) this.canvas.append(...added);
     this.mark();
+    this.load();
+  }
+
+  // Fetch the pictures of the visible tiles; those beyond only when these are there.
+  load() {
+    const [first, last] = this.visible;
+    let waiting = false;
+    for (let place = first; place < last; place += 1) {
+      const tile = this.tiles.get(place);
+      if (tile) waiting = fetchPicture(tile) || waiting;
+    }
+    if (!waiting) this.tiles.forEach(fetchPicture);
   }
 
   create(place) {
-    const image = el("img", { alt: "", decoding: "async", draggable: false });
+    const image = el("img", { alt: "", draggable: false });
+    const name = el("span", { className: "tile-name" }); // until the picture is there
     const caption = el("span", { className: "tile-caption" });
-    const element = el("div", { className: "tile" }, image, caption);
+    const element = el("div", { className: "tile" }, name, image, caption);
     element.setAttribute("role", "option");
-    const tile = { element, image, caption, stale: true };
-    image.addEventListener("load", () => element.classList.add("loaded"));
-    image.addEventListener("error", () => element.classList.add("broken"));
+    const tile = { element, image, name, caption, stale: true };
+    image.addEventListener("load", () => { element.classList.add("loaded"); this.load(); });
+    image.addEventListener("error", () => { element.classList.add("broken"); this.load(); });
     this.tiles.set(place, tile);
     this.fill(tile, place);
     this.position(element, place);
@@ -96,17 +119,19 @@ export class Grid {
 
   fill(tile, place) {
     const photo = this.photos[place];
-    const { element, image, caption } = tile;
+    const { element, image, name, caption } = tile;
     const address = `/thumbnails/${photo.id}?v=${photo.version}`;
-    if (image.getAttribute("src") !== address) {
+    if (tile.address !== address) {
       element.classList.remove("loaded", "broken");
-      image.src = address;
+      image.removeAttribute("src");
+      tile.address = address;
     }
     const label = photo.out ? t("left_out") : photo.label ?? t("unlabelled");
     caption.textContent = label;
     caption.dataset.kind = photo.out ? "out" : photo.label === null ? "none" : "label";
     element.id = `photo-${photo.id}`;
     element.dataset.place = place;
+    name.textContent = photo.name.slice(photo.name.lastIndexOf("/") + 1);
     element.title = photo.name;
     element.setAttribute("aria-label", `${photo.name}: ${label}`);
     element.setAttribute("aria-setsize", this.photos.length);
