@@ -8,7 +8,8 @@ demo: .venv/.demo
 	$(BIN)/assay demo
 
 # One thread per worker: two workers with a thread per core would slow each other down.
-TEST_ENV := OMP_NUM_THREADS=1
+# Many tests start processes; if bytecode is not written, each of them compiles all modules.
+TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 test: .venv/.dev
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow"

@@ -22,6 +22,8 @@ def measure(work: str, repeats: int = 5) -> dict[str, float]:
     """Return seconds by command; `predict cpu` is processor time, which other programs disturb less."""
     model, photos = Path(work) / "whole.assay", Path(work) / "photos"
     photo = min(photos.iterdir())
+    # With this setting of containers, every process would compile all modules of Assay anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     before = _processor_seconds()
     predict = timed("predict", model, photo, repeats=repeats)
     processor = (_processor_seconds() - before) / (repeats + 1)
