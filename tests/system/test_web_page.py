@@ -33,9 +33,9 @@ def wide(browser: Any, url: str) -> Iterator[Any]:
     yield from _opened(browser, url, 1280)
 
 
-def _opened(browser: Any, url: str, width: int) -> Iterator[Any]:
+def _opened(browser: Any, url: str, width: int, scheme: str = "light") -> Iterator[Any]:
     """The page; afterwards check that it sent requests to this server only and logged no errors."""
-    opened = browser.new_page(viewport={"width": width, "height": 800})
+    opened = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     requested: list[str] = []
     complaints: list[str] = []
     opened.on("request", lambda item: requested.append(item.url))
@@ -79,9 +79,42 @@ def test_photo_is_classified_when_chosen(page: Any, painted: Callable[..., bytes
     assert "31 % of the photo" in page.locator("#photo-view figcaption").inner_text()
     _fair(page)
 
-    page.get_by_role("button", name="Show heat map").click()
-    page.get_by_role("button", name="Show photo").click()
+    page.get_by_role("img", name="Heat map of photo.jpg").wait_for()
     assert page.locator("#photo-view .box").is_visible()
+    page.get_by_label("Show heat map").uncheck()
+    assert not page.locator("#heat-view img").is_visible()
+    page.get_by_label("Show heat map").check()
+    page.get_by_role("img", name="Heat map of photo.jpg").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360], ids=["wide", "narrow"])
+def test_every_view_is_accessible(browser: Any, url: str, painted: Callable[..., bytes], width: int, scheme: str):
+    for opened in _opened(browser, url, width, scheme):
+        opened.set_input_files("#photo-file", _file(painted((230, 20, 30), (64, 80))))
+        opened.get_by_role("img", name="Heat map of photo.jpg").wait_for()
+        for tab in ("Photo", "Live", "Batch", "History", "About"):
+            opened.get_by_role("tab", name=tab).click()
+            if tab == "About":
+                opened.get_by_role("heading", name="Intended use").wait_for()
+            _fair(opened)
+        opened.goto(f"{url}/relabel")
+        opened.get_by_text("start the server with --keep-uncertain").wait_for()
+        _fair(opened)
+
+
+def test_examples_are_classified_with_a_click(browser: Any, serve, make_bundle, painted, tmp_path: Path):
+    photos = {"red": (230, 20, 30), "blue": (20, 20, 230)}
+    for name, colour in photos.items():
+        (tmp_path / f"{name}.jpg").write_bytes(painted(colour))
+    server = serve(make_bundle(), "--example", tmp_path, lifecycle__drain_delay=0)
+    for opened in _opened(browser, server.url, 1280):
+        for name in photos:
+            opened.get_by_role("button", name=f"Example {name}.jpg").click()
+            opened.locator("#photo-answer .answer", has_text=name).wait_for()
+            opened.get_by_role("img", name=f"Heat map of {name}.jpg").wait_for()
+        assert opened.get_by_role("button", name="Example blue.jpg").get_attribute("aria-pressed") == "true"
+        _fair(opened)
 
 
 def test_unknown_result_shows_the_label_of_the_api(wide: Any, url: str, painted: Callable[..., bytes]):

@@ -94,7 +94,9 @@ def test_data_routes_need_a_key_with_the_scope(with_keys: Site):
             assert client.request(method, path).status_code == 401, path
             weak = client.request(method, path, headers=_bearer(with_keys.keys["classify"]))
             assert weak.status_code == 403, path
-        assert client.get("/web/card").status_code == 401
+        for path in ("/web/card", "/web/examples", "/web/example?number=0"):
+            assert client.get(path).status_code == 401, path
+        assert client.get("/web/examples", headers=_bearer(with_keys.keys["classify"])).json() == {"examples": []}
         assert client.get("/web/card", headers=_bearer(with_keys.keys["classify"])).text.startswith("# colours")
         answer = client.get("/relabel/photos", headers=_bearer(with_keys.keys["admin"]))
         assert answer.json()["classes"] == ["red", "green", "blue"]

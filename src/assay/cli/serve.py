@@ -113,6 +113,13 @@ def serve(
         bool | None,
         typer.Option("--web/--no-web", help="Serve the web pages / and /relabel.", rich_help_panel=_WEB_PANEL),
     ] = None,
+    example: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Photo or folder of photos that visitors of the page can classify with a click; repeatable.",
+            rich_help_panel=_WEB_PANEL,
+        ),
+    ] = None,
     suspects: Annotated[
         Path | None,
         typer.Option(
@@ -162,7 +169,7 @@ def serve(
         "limits": {"redis": redis},
         "request_log": {"url": request_log, "keep_days": keep_days},
         "uncertain": {"folder": keep_uncertain},
-        "web": {"page": web, "suspects": suspects, "data": data, "labels": labels},
+        "web": {"page": web, "examples": example, "suspects": suspects, "data": data, "labels": labels},
         "telemetry": {"log_dir": log_dir, "log_level": log_level},
     }
     typed = _without_unset(options)

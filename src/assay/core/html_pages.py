@@ -17,6 +17,12 @@ def theme_css() -> str:
     return (resources.files("assay.core") / "theme.css").read_text(encoding="utf-8")
 
 
+@cache
+def page_css() -> str:
+    """Return the theme and the parts of pages that are used, not only read: those of the studio and of the server."""
+    return theme_css() + (resources.files("assay.core") / "page_style.css").read_text(encoding="utf-8")
+
+
 def template_environment(package: str) -> "jinja2.Environment":
     """Return the environment of the templates in the folder `templates` of a package.
 

@@ -212,6 +212,8 @@ class WebSettings(Settings):
 
     page: bool = True
     """Serve the page at `/` and the labelling page at `/relabel`."""
+    examples: tuple[Path, ...] = ()
+    """Photos, or folders of photos, that visitors of the page can classify with a click; at most 12 are shown."""
     suspects: Path | None = None
     """Photos with suspected label errors: a report's `label_issues.csv`, or the JSON of `assay check --model`."""
     data: Path | None = None

@@ -9,7 +9,7 @@ from typing import Any, Final
 import jinja2
 
 from assay import __version__
-from assay.core.html_pages import template_environment, theme_css
+from assay.core.html_pages import page_css, template_environment
 
 LANGUAGE: Final = "en"
 _MEDIA_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -34,7 +34,7 @@ def assets() -> tuple[str, dict[str, tuple[bytes, str]]]:
     """Return the hash of all assets, which their addresses contain, and content and media type by name."""
     folder = resources.files("assay.studio.web") / "assets"
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _MEDIA_TYPES}
-    files["theme.css"] = theme_css().encode()
+    files["style.css"] = page_css().encode()
     files["text.js"] = f"export const texts = {json.dumps(texts(), ensure_ascii=True)};\n".encode()
     digest = hashlib.sha256(b"".join(name.encode() + body for name, body in sorted(files.items()))).hexdigest()[:12]
     return digest, {name: (body, _MEDIA_TYPES[name.rpartition(".")[2]]) for name, body in files.items()}

@@ -133,6 +133,8 @@ async def start_server(request: Request) -> Response:
         "--request-log",
         "none",
     ]
+    examples = await asyncio.to_thread(studio.example_photos, run)
+    arguments += [word for name in examples for word in ("--example", name)]
     job = studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}")
     return JSONResponse({"job": job.number, "command": job.command})
 

@@ -114,8 +114,14 @@ class Studio:
     def checked_photos(self) -> list[str]:
         """Return the names of some labelled photos, for the comparison of an export."""
         names = [photo.name for photo in self.project.photos.values() if photo.training_label is not None]
-        plain = [name for name in names if not name.startswith("-") and not set(name) & set("*?[")]
-        return plain[:: max(1, len(plain) // _MAX_CHECKED)][:_MAX_CHECKED]
+        return _spread(names)
+
+    def example_photos(self, run: str) -> list[str]:
+        """Return the names of some photos for the page of the server: those that a run was evaluated on, if it was."""
+        report = self.runs.report(run)
+        known = self.project.by_name()
+        names = [] if report is None else [name for name in report["photos"]["ids"] if name in known]
+        return _spread(names) or self.checked_photos()
 
     def uncertain_count(self) -> int:
         """Return how many photos the server kept that are not in the project yet."""
@@ -162,6 +168,12 @@ class Studio:
         self.thumbnails.prepare(
             [(self.project.path(photo), self.thumbnail_key(photo)) for photo in self.project.photos.values()]
         )
+
+
+def _spread(names: Sequence[str]) -> list[str]:
+    """Return a few names at even distances, without those that a command line would take for something else."""
+    plain = [name for name in names if not name.startswith("-") and not set(name) & set("*?[")]
+    return plain[:: max(1, len(plain) // _MAX_CHECKED)][:_MAX_CHECKED]
 
 
 class Changes:

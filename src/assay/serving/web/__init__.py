@@ -12,11 +12,12 @@ from importlib import resources
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from assay.core.errors import AssayError
-from assay.core.html_pages import theme_css
+from assay.core.html_pages import page_css
 from assay.serving.errors import ApiError
 from assay.serving.request_authorization import authorize
 from assay.serving.routes_classify import ModelName
 from assay.serving.service import Service
+from assay.serving.web.example_photos import example_routes
 from assay.serving.web.relabel_routes import relabel_routes
 
 CONTENT_SECURITY_POLICY = (
@@ -98,7 +99,7 @@ def read_assets(root_path: str = "", files: Mapping[str, bytes] | None = None) -
     if files is None:
         folder = resources.files("assay.serving.web") / "assets"
         files = {file.name: file.read_bytes() for file in folder.iterdir()}
-        files["theme.css"] = theme_css().encode()
+        files["style.css"] = page_css().encode()
     policy = CONTENT_SECURITY_POLICY.format(base="'self'" if root_path else "'none'")
     digest = hashlib.sha256()
     for name, body in sorted(files.items()):
@@ -118,4 +119,5 @@ def mount_web(app: FastAPI, service: Service) -> None:
     """Add the pages to an app, unless the settings disable them; raise `UsageError` if a file in them is invalid."""
     if service.settings.web.page:
         app.include_router(page_routes(service))
+        app.include_router(example_routes(service))
         app.include_router(relabel_routes(service))

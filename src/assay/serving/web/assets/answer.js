@@ -36,8 +36,6 @@ export function showBars(place, probabilities) {
 }
 
 function bar(name, share) {
-  const fill = el("span");
-  fill.style.width = `${100 * share}%`;
-  const track = el("span", { className: "track", ariaHidden: "true" }, fill);
-  return el("li", {}, el("span", { className: "name", textContent: name }), el("span", { textContent: percent(share) }), track);
+  const meter = el("meter", { value: share, min: 0, max: 1, ariaLabel: name });
+  return el("li", {}, el("span", { className: "name", textContent: name }), el("span", { textContent: percent(share) }), meter);
 }

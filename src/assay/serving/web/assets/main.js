@@ -2,6 +2,7 @@
 import { checkHealth, loadModels, restrictFormats } from "./about.js";
 import { json, model, onKey, setUpKey } from "./api.js";
 import { byId } from "./dom.js";
+import { loadExamples } from "./examples.js";
 import { setUpHistory } from "./history.js";
 import { setUpLive, stopLive } from "./live.js";
 import { setUpBatch } from "./batch.js";
@@ -17,6 +18,7 @@ async function connect() {
     document.title = byId("title").textContent = service;
     await loadModels();
     byId("state").textContent = `Ready: ${model.all[0].classes.length} classes`;
+    await loadExamples();
   } catch (error) {
     byId("state").textContent = error.message;
   }

@@ -1,4 +1,4 @@
-// Classify one photo that is chosen, dropped, pasted or taken; show its heat map on request.
+// Classify one photo that is chosen, dropped, pasted, taken or an example; show its heat map beside the answer.
 import { showAnswer, showBars } from "./answer.js";
 import { classify } from "./api.js";
 import { Camera } from "./camera.js";
@@ -8,10 +8,10 @@ import { View } from "./view.js";
 
 let photo = null;
 let address = null;
-let heat = null;
-let outline = () => {}; // outlines the area that the model sees
 let request = null;
+let answered = false;
 const view = new View(byId("photo-view"), el("img", { alt: "" }));
+const heatView = new View(byId("heat-view"), el("img", { alt: "" }));
 const camera = new Camera(byId("camera-video"));
 
 export function setUpPhoto() {
@@ -23,7 +23,7 @@ export function setUpPhoto() {
     if (first && !byId("photo").hidden) choose(first);
   });
   byId("classify").addEventListener("click", answer);
-  byId("heat").addEventListener("click", toggleHeat);
+  byId("explain").addEventListener("change", () => (byId("explain").checked ? explain() : heatView.close()));
   byId("camera-open").addEventListener("click", openCamera);
   byId("camera-close").addEventListener("click", closeCamera);
   byId("camera-take").addEventListener("click", async () => { const file = await camera.take(); closeCamera(); choose(file); });
@@ -33,36 +33,30 @@ export function setUpPhoto() {
   });
 }
 
-function choose(file) {
+export function choose(file) {
   request?.abort();
   photo = file;
+  answered = false;
   clearResult();
   if (address) URL.revokeObjectURL(address);
   address = URL.createObjectURL(file);
   view.open(file.name);
-  show(address, `Photo ${file.name}`);
+  Object.assign(view.shown, { src: address, alt: `Photo ${file.name}` });
   byId("classify").disabled = false;
   if (byId("at-once").checked) answer();
 }
 
 function clearResult() {
-  heat = null;
-  byId("heat").hidden = true;
+  heatView.close();
   byId("photo-error").textContent = "";
   byId("photo-answer").replaceChildren();
   byId("photo-bars").replaceChildren();
-}
-
-function show(source, alt) {
-  view.shown.src = source;
-  view.shown.alt = alt;
 }
 
 async function answer() {
   const current = photo;
   clearResult();
   view.open(current.name);
-  show(address, `Photo ${current.name}`);
   byId("photo-answer").textContent = "Classifying…";
   const result = await attempt(() => classify(current, { signal: request.signal }));
   if (current !== photo) return;
@@ -70,11 +64,10 @@ async function answer() {
   if (!result) return;
   showAnswer(byId("photo-answer"), result);
   showBars(byId("photo-bars"), result.probabilities);
-  outline = () => result.crop_box && view.outline(result.crop_box, result.size);
-  outline();
-  byId("heat").hidden = false;
-  setHeatShown(false);
+  if (result.crop_box) view.outline(result.crop_box, result.size);
+  answered = true;
   addToHistory(current, result);
+  await explain();
 }
 
 // Run a request and show its error, unless another photo was chosen meanwhile.
@@ -90,28 +83,19 @@ async function attempt(work) {
   }
 }
 
-async function toggleHeat() {
+// Show the heat map of the photo, which takes longer than its answer, or why there is none.
+async function explain() {
+  if (!answered || !byId("explain").checked) return;
   const current = photo;
-  if (byId("heat").getAttribute("aria-pressed") === "true") {
-    view.open(current.name);
-    show(address, `Photo ${current.name}`);
-    outline();
-    setHeatShown(false);
-    return;
-  }
-  byId("photo-error").textContent = "";
-  heat ??= (await attempt(() => classify(current, { explain: true, signal: request.signal })))?.heat_map ?? null;
-  if (!heat || current !== photo) return;
-  show(`data:image/png;base64,${heat}`, `Photo ${current.name} with its heat map`);
-  view.frame.hidden = false;
-  view.box.hidden = true;
-  view.caption.textContent = "Brighter areas contribute more to the prediction; the outline marks values of at least half the maximum.";
-  setHeatShown(true);
-}
-
-function setHeatShown(on) {
-  byId("heat").setAttribute("aria-pressed", String(on));
-  byId("heat").textContent = on ? "Show photo" : "Show heat map";
+  const none = (error) => {
+    if (error.status !== 422) throw error;
+    return { problem: error.message };
+  };
+  const result = await attempt(() => classify(current, { explain: true, signal: request.signal }).catch(none));
+  if (!result || current !== photo || !byId("explain").checked) return;
+  heatView.open(result.problem ?? "Heat map: brighter areas contribute more to the answer; the outline marks values of at least half the maximum.");
+  heatView.frame.hidden = !result.heat_map;
+  if (result.heat_map) Object.assign(heatView.shown, { src: `data:image/png;base64,${result.heat_map}`, alt: `Heat map of ${current.name}` });
 }
 
 async function openCamera() {
