@@ -156,6 +156,13 @@ def variants(
     echo(f"classifiers  {result.folder / '**' / 'model.assay'}")
 
 
+class Cluster(StrEnum):
+    """Where trials are trained."""
+
+    local = "local"
+    ray = "ray"
+
+
 class RankingMetric(StrEnum):
     """The metric that ranks the settings."""
 
@@ -164,53 +171,97 @@ class RankingMetric(StrEnum):
 
 
 def tune(
-    data: Annotated[Path, typer.Argument(help="Folder with class folders or train/val/test folders, or manifest.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder with class folders or train/val/test folders, or manifest.")
+    ] = None,
     *,
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Name of a recipe with a frozen backbone, or a YAML file.")
-    ],
+        str | None,
+        typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file with a search space."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Values to try, e.g. train.lr=1e-3,1e-2; repeatable, all combinations are tried."),
+        typer.Option("--set", help="Values to try, e.g. train.lr=1e-3,1e-2; repeatable."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100_000, help="Number of trials. (default: all combinations; 20 if the recipe has ranges)"
+        ),
     ] = None,
     folds: Annotated[
         int,
-        typer.Option(max=1000, help="Cross-validate with this many folds; 0: use the recipe's split."),
+        typer.Option(max=1000, help="Cross-validate heads with this many folds; 0: use the recipe's split."),
     ] = 0,
     by: Annotated[RankingMetric, typer.Option(help="Validation metric to rank by.")] = RankingMetric.accuracy,
     layout: LayoutOption = None,
     run: Annotated[Path | None, typer.Option(help="Output folder. (default: runs/RECIPE-tune-N)")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume an interrupted search in this folder.")] = None,
+    cluster: Annotated[
+        Cluster,
+        typer.Option(
+            help="Where whole recipes are trained. local: in this process; ray: in parallel on the Ray cluster of "
+            "RAY_ADDRESS, or one started on this machine."
+        ),
+    ] = Cluster.local,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Search hyperparameters of a head on a frozen backbone, ranked by validation metrics.
+    """Search settings, ranked by validation metrics; test photos are not used.
 
-    The backbone processes each photo once for all settings. Test photos are not used.
+    Settings of a head on a frozen backbone (train.strategy=probe) are tried in seconds: each photo is processed
+    once. With other recipes every trial is a training; trials that are not among the best end early.
 
     Example: assay tune photos/ -r defect-lite --set train.lr=1e-3,3e-3,1e-2 --set net.head.dropout=0,0.3
     """
-    from assay.cli.console import print_json, progress_bars
-    from assay.pipeline import result_folder, tune_probe
+    from contextlib import ExitStack
 
-    with (
-        progress_bars() as progress,
-        result_folder(run, Path("runs"), f"{Path(recipe).stem}-tune") as folder,
-    ):
-        result = tune_probe(
-            data,
-            recipe,
-            [*(set_ or ()), *layout_setting(layout)],
-            folder,
-            folds=folds,
-            by=by.value,
-            progress=progress,
-        )
+    from assay.cli.console import print_json, progress_bars
+    from assay.core.errors import UsageError
+    from assay.pipeline import result_folder, resume_tune, tune_recipe
+
+    with ExitStack() as stack:
+        runner = None
+        if cluster is Cluster.ray:
+            from assay.scale.cluster import ray_cluster
+            from assay.scale.ray_tune import RayTrials
+
+            runner = RayTrials(stack.enter_context(ray_cluster()))
+        progress = stack.enter_context(progress_bars())
+        if resume is not None:
+            if (
+                data
+                or recipe
+                or set_
+                or layout
+                or run
+                or trials is not None
+                or folds
+                or by is not RankingMetric.accuracy
+            ):
+                raise UsageError("--resume takes all settings from the folder: give only --cluster or --json with it")
+            result = resume_tune(resume, runner=runner, progress=progress)
+        elif data is None or recipe is None:
+            raise UsageError("give the photos to train on and a recipe (-r), or --resume FOLDER")
+        else:
+            folder = stack.enter_context(result_folder(run, Path("runs"), f"{Path(recipe).stem}-tune"))
+            result = tune_recipe(
+                data,
+                recipe,
+                [*(set_ or ()), *layout_setting(layout)],
+                folder,
+                trials=trials,
+                folds=folds,
+                by=by.value,
+                runner=runner,
+                progress=progress,
+            )
     if json:
         print_json(result.to_dict())
         return
-    best = folder / "best.yaml"
+    best = result.folder / "best.yaml"
     echo_text(result.text)
-    echo("", f"table       {folder / 'tune.csv'}")
-    echo(f"recipe      {best}", f"train it    {shell_command('train', data, '-r', best)}")
+    echo("", f"table       {result.folder / 'tune.csv'}", f"report      {result.folder / 'tune.html'}")
+    echo(f"recipe      {best}", f"train it    {shell_command('train', data or 'PHOTOS', '-r', best)}")
 
 
 def compare(

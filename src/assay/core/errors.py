@@ -33,6 +33,8 @@ _EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "fsspec": "scale",
+    "optuna": "tune",
+    "sqlalchemy": "tune",
     "ray": "scale",
 }
 """Extras of the package by the top-level module that they install."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         train_classifier,
         train_on_splits,
     )
-    from assay.pipeline.tune import Trial, TuneResult, tune_probe
+    from assay.pipeline.tune import resume_tune, tune_recipe
+    from assay.pipeline.tune_result import Trial, TuneResult
 
 _MODULES = {
     "CrossvalResult": "experiment_tables",
@@ -38,8 +39,8 @@ _MODULES = {
     "SplitMetrics": "experiment_runs",
     "TrainCallbacks": "train",
     "TrainResult": "train",
-    "Trial": "tune",
-    "TuneResult": "tune",
+    "Trial": "tune_result",
+    "TuneResult": "tune_result",
     "VariantsResult": "experiment_tables",
     "compare_results": "compare",
     "cross_validate": "experiments",
@@ -47,12 +48,13 @@ _MODULES = {
     "result_folder": "run_folder",
     "resume_crossval": "experiments",
     "resume_training": "train",
+    "resume_tune": "tune",
     "resume_variants": "experiments",
     "suggest_learning_rate": "train",
     "train_classifier": "train",
     "train_on_splits": "train",
     "train_variants": "experiments",
-    "tune_probe": "tune",
+    "tune_recipe": "tune",
 }
 
 __all__ = [
@@ -77,12 +79,13 @@ __all__ = [
     "result_folder",
     "resume_crossval",
     "resume_training",
+    "resume_tune",
     "resume_variants",
     "suggest_learning_rate",
     "train_classifier",
     "train_on_splits",
     "train_variants",
-    "tune_probe",
+    "tune_recipe",
 ]
 
 __getattr__ = lazy_attributes(__name__, _MODULES)

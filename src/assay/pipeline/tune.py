@@ -1,327 +1,278 @@
-"""Search the settings of a linear probe: combinations trained on cached embeddings, ranked by validation.
+"""Search the settings of a recipe, ranked by validation metrics. Test images are not used.
 
-The backbone is frozen, so every image is embedded once for all trials, and many heads are trained together.
-Test images are not used.
+If the backbone is frozen and all trials use the same images, heads are trained on embeddings, many at once. Otherwise
+every trial trains the whole recipe, and those that are not among the best end early.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from statistics import fmean, stdev
-from time import perf_counter
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from assay.core.errors import AssayError, UsageError
-from assay.core.files import write_text
+from assay.core.errors import UsageError
+from assay.core.files import read_json_state, write_text
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import Cell, write_json, write_rows
-from assay.core.text_layout import align_columns, format_number, format_percent
-from assay.data import Dataset, as_path, validation_folds
+from assay.core.tables import write_json
+from assay.data import Dataset, as_path, write_manifest
 from assay.data.loading import load_split_dataset
-from assay.nets import ClassifierNetwork as Network
-from assay.nets import Head
 from assay.pipeline.build_network import build_model
-from assay.pipeline.cached_embeddings import FrozenBackbone, labelled_pixels
-from assay.pipeline.run_folder import check_unused
-from assay.recipe import PreprocessSpec, Recipe, dump_recipe, load_recipe
-from assay.training import EpochMetrics, SplitEmbeddings, fit_heads
-from assay.training.dataloaders import check_batch_norm
+from assay.pipeline.run_folder import check_unused, folder_lock
+from assay.pipeline.search_space import SearchSpace, Settings
+from assay.pipeline.tune_heads import Candidate, HeadTrainer
+from assay.pipeline.tune_recipes import (
+    MANIFEST_FILE,
+    METRICS_FILE,
+    STATE_FIELDS,
+    STATE_FILE,
+    LocalTrials,
+    TrialRunner,
+    load_search_dataset,
+    train_trials,
+    trial_folder,
+)
+from assay.pipeline.tune_result import Outcome, RankBy, Trial, TuneResult, rank_trials
+from assay.recipe import Recipe, TuneSpec, dump_recipe, load_recipe
+from assay.training import TrainingInterruptedError, read_metrics
 from assay.training.feature_extraction import uses_cached_embeddings
-from assay.training.head_sweep import TrainedHead, stack_key, stack_size
 
-RankBy = Literal["accuracy", "loss"]
-_MAX_ROWS = 20
-_FIXED_SETTINGS = ("data", "augment", "preprocess", "train.seed")
+if TYPE_CHECKING:
+    from assay.pipeline.tune_study import Study
 
-
-@dataclass(frozen=True)
-class Trial:
-    """One combination of settings and its validation metrics."""
-
-    settings: tuple[str, ...]
-    """Such as `train.lr=0.01`."""
-    recipe: Recipe
-    bests: tuple[EpochMetrics, ...]
-    """The best epoch of every fold, a single one without folds; empty if the loss diverged."""
-    seconds: float
-    """Its share of the time of the heads trained together."""
-
-    @property
-    def accuracy(self) -> float | None:
-        """Validation accuracy, averaged over the folds."""
-        return fmean(row.val_accuracy for row in self.bests) if self.bests else None
-
-    @property
-    def loss(self) -> float | None:
-        """Validation cross-entropy in nats, averaged over the folds."""
-        return fmean(row.val_loss for row in self.bests) if self.bests else None
-
-    @property
-    def accuracy_std(self) -> float | None:
-        """Standard deviation of the accuracy over the folds."""
-        return stdev(row.val_accuracy for row in self.bests) if len(self.bests) > 1 else None
-
-    @property
-    def epoch(self) -> float | None:
-        """Best epoch, averaged over the folds."""
-        return fmean(row.epoch for row in self.bests) if self.bests else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {
-            "settings": list(self.settings),
-            "val_accuracy": self.accuracy,
-            "val_accuracy_std": self.accuracy_std,
-            "val_loss": self.loss,
-            "best_epochs": [row.epoch for row in self.bests],
-            "seconds": self.seconds,
-        }
+_RECIPE_FILE, _LOCK_FILE = "recipe.yaml", ".lock"
+_SAME_IMAGES = ("data", "train.seed", "preprocess.value_range")
+"""Settings that have one value in a search: they determine the images and their splits."""
+_SAME_PIXELS = ("augment", "preprocess")
+"""Settings that have one value if all heads are trained on the same embeddings."""
+_MAX_CHECKED = 1000
+_STACK = 32
 
 
-@dataclass(frozen=True)
-class TuneResult:
-    """All trials, best first."""
-
-    folder: Path
-    trials: tuple[Trial, ...]
-    photos: int
-    """Training and validation images."""
-    folds: int
-    """0: one split."""
-
-    @property
-    def best(self) -> Trial:
-        """The best trial."""
-        return self.trials[0]
-
-    @property
-    def text(self) -> str:
-        """The best trials as a table."""
-        rows = [["", "accuracy", "±", "loss", "epoch", "settings"]]
-        rows += [
-            [
-                str(rank),
-                format_percent(trial.accuracy),
-                "" if trial.accuracy_std is None else format_percent(trial.accuracy_std),
-                format_number(trial.loss),
-                format_number(trial.epoch, 0),
-                " ".join(trial.settings),
-            ]
-            for rank, trial in enumerate(self.trials[:_MAX_ROWS], start=1)
-        ]
-        return align_columns(rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {
-            "folder": str(self.folder),
-            "photos": self.photos,
-            "folds": self.folds,
-            "trials": [trial.to_dict() for trial in self.trials],
-        }
-
-
-def setting_combinations(settings: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return every combination of settings with several values, such as `train.lr=1e-3,1e-2`.
-
-    A comma within brackets belongs to the value: `net.head.hidden=[],[64],[128,64]` has three values. Repeated values
-    count once.
-
-    Raises:
-        UsageError: a setting has no value, or is given twice.
-    """
-    options: dict[str, list[str]] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        values = _split_values(text)
-        if not equals or not key or not all(values):
-            raise UsageError(f"--set {setting!r} must look like train.lr=1e-3,1e-2")
-        if key in options:
-            raise UsageError(f"--set {key} is given twice: give its values together, as train.lr=1e-3,1e-2")
-        options[key] = [f"{key}={value}" for value in dict.fromkeys(values)]
-    return list(product(*options.values()))
-
-
-def tune_probe(
+def tune_recipe(
     data: Path,
     recipe: str | Path,
     settings: Sequence[str],
     folder: Path,
     *,
+    trials: int | None = None,
     folds: int = 0,
     by: RankBy = "accuracy",
+    runner: TrialRunner | None = None,
     progress: Progress = no_progress,
 ) -> TuneResult:
-    """Train every combination of settings of a linear probe, and rank them on validation images.
+    """Train combinations of settings, and rank them on validation images.
 
     Args:
         data: what `load_dataset` reads.
-        recipe: a recipe's name or file, with the strategy `probe`.
-        settings: as for `setting_combinations`; those with one value apply to all trials.
-        folder: new or empty; receives `tune.csv`, `tune.json`, `tune.txt` and `best.yaml`, the best recipe.
-        folds: number of folds over training and validation images; 0: the recipe's own split.
+        recipe: a recipe's name or file; `tune.space` has values and ranges of its settings.
+        settings: more values, such as `train.lr=1e-3,1e-2`; they replace those of the recipe.
+        folder: new or empty; receives `tune.csv`, `.json`, `.txt`, `.html` and `best.yaml`, the best recipe.
+        trials: number of trials; None: as the recipe says.
+        folds: number of folds over training and validation images, only for heads; 0: the recipe's own split.
         by: the metric of the ranking; the other one breaks ties.
-        progress: called after epochs with the equivalent number of trials.
+        runner: where whole recipes are trained; None: in this process, one after the other.
+        progress: called during training.
 
     Raises:
-        AssayError: the data, a recipe or its weights cannot be used.
-        UsageError: a recipe does not use the strategy probe, uses other images than the first or too small batches, or
-            the folder is in use.
+        AssayError: the data, a recipe or its weights cannot be used, or no trial could be trained.
+        UsageError: the trials would use different images, or the folder is in use.
+        TrainingInterruptedError: Ctrl-C; `resume_tune` continues.
     """
     if folds == 1 or folds < 0:
         raise UsageError(f"--folds is {folds}: give 2 or more, or leave it out")
-    check_unused(folder, command="")
-    candidates = [(chosen, load_recipe(recipe, chosen)) for chosen in setting_combinations(settings)]
-    first = candidates[0][1]
-    for _, candidate in candidates:
-        _check_recipe(candidate, first)
+    check_unused(folder, command="tune")
+    base = load_recipe(recipe)
+    space = SearchSpace.of(base.tune, settings)
+    trials = space.trial_count(base.tune.trials if trials is None else trials)
+    search = _Search(folder.resolve(), recipe, space, trials, folds, by)
+    search.check()
     data = as_path(data, folder.parent, progress)
+    first = search.recipe
     dataset = load_split_dataset(
         data, first.data, first.train.seed, value_range=first.preprocess.value_range, progress=progress
     )
-    datasets = list(_folds(dataset, first, folds))
-    for fold, (_, candidate) in product(datasets, candidates):
-        check_batch_norm(candidate, len(fold.part("train")))
-    runner = _TrialRunner(datasets, len(candidates), progress)
-    trials = [trial for group in _group_stackable(candidates) for trial in runner.trials(group)]
-    order = {chosen: place for place, (chosen, _) in enumerate(candidates)}
-    trials.sort(key=lambda trial: (*_rank_key(trial, by), order[trial.settings]))
-    photos = len(dataset.part("train")) + len(dataset.part("val"))
-    result = TuneResult(folder, tuple(trials), photos, folds)
-    _write(result)
-    return result
+    if search.on_embeddings:
+        search.head_trainer(dataset, no_progress).check(search.examples)
+    else:
+        build_model(first, dataset, progress)  # missing weights must not leave a folder behind
+    search.create(data, dataset)
+    return search.run(dataset, runner, progress)
 
 
-_Candidate = tuple[tuple[str, ...], Recipe]
+def resume_tune(folder: Path, *, runner: TrialRunner | None = None, progress: Progress = no_progress) -> TuneResult:
+    """Resume an interrupted search: complete trials are kept, interrupted ones continue from their last epoch.
+
+    Args:
+        folder: of the search.
+        runner: as for `tune_recipe`.
+        progress: as for `tune_recipe`.
+
+    Raises:
+        UsageError: the folder holds no search.
+        AssayError: as for `tune_recipe`.
+        TrainingInterruptedError: Ctrl-C.
+    """
+    folder = folder.resolve()
+    if not (folder / STATE_FILE).is_file() or not (folder / _RECIPE_FILE).is_file():
+        raise UsageError(f"{folder} holds no search: it needs the {STATE_FILE} and {_RECIPE_FILE} of `assay tune`")
+    dataset = load_search_dataset(folder)
+    state = read_json_state(folder / STATE_FILE, STATE_FIELDS) or {}
+    spec = load_recipe(folder / _RECIPE_FILE).tune
+    by: RankBy = "loss" if state["by"] == "loss" else "accuracy"
+    search = _Search(folder, folder / _RECIPE_FILE, SearchSpace.of(spec), spec.trials, state["folds"], by)
+    return search.run(dataset, runner, progress)
 
 
-def _group_stackable(candidates: Iterable[_Candidate]) -> list[list[_Candidate]]:
-    """Group candidates whose heads can be trained together."""
-    groups: dict[str, list[_Candidate]] = {}
-    for candidate in candidates:
-        groups.setdefault(stack_key(candidate[1]), []).append(candidate)
-    return list(groups.values())
+@dataclass
+class _Search:
+    """A search in a folder: the recipe, with the search space, and the options."""
 
+    folder: Path
+    source: str | Path
+    """The recipe's name or file."""
+    space: SearchSpace
+    trials: int | None
+    """None: all combinations."""
+    folds: int
+    by: RankBy
 
-class _TrialRunner:
-    """Trains heads; shares datasets, initial networks and embeddings between the trials."""
-
-    def __init__(self, datasets: list[Dataset], total: int, progress: Progress) -> None:
-        self._datasets = datasets
-        self._total = total
-        self._done = 0
-        self._reported = 0
-        self._progress = progress
-        self._models: dict[str, tuple[Network, PreprocessSpec]] = {}
-        self._embedded: dict[str, list[SplitEmbeddings]] = {}
-
-    def trials(self, group: list[_Candidate]) -> Iterator[Trial]:
-        """Train the heads of a group, as many at once as is efficient."""
-        network, spec = self._model(group[0][1])
-        embedded = self._embeddings(group[0][1], network, spec)
-        size = stack_size(network.head)
-        for start in range(0, len(group), size):
-            yield from self._train_stack(group[start : start + size], network.head, spec, embedded)
-
-    def _train_stack(
-        self, stack: list[_Candidate], head: Head, spec: PreprocessSpec, embedded: list[SplitEmbeddings]
-    ) -> list[Trial]:
-        recipes = [recipe for _, recipe in stack]
-        started = perf_counter()
-        folds = []
-        for place, (dataset, known) in enumerate(zip(self._datasets, embedded, strict=True)):
-            train, val = labelled_pixels(dataset, "train", spec, recipes[0]), labelled_pixels(dataset, "val", spec)
-            report = partial(self._report, len(stack), place)
-            heads = fit_heads(head, recipes, train, val, known, progress=report)
-            folds.append([fitted.best if isinstance(fitted, TrainedHead) else None for fitted in heads])
-        self._done += len(stack)
-        self._report()
-        seconds = (perf_counter() - started) / len(stack)
-        return [
-            Trial(settings, recipe, tuple(filter(None, bests)) if all(bests) else (), seconds)
-            for (settings, recipe), bests in zip(stack, zip(*folds, strict=True), strict=True)
-        ]
-
-    def _report(self, trials: int = 0, fold: int = 0, _stage: str = "", epoch: int = 0, epochs: int = 1) -> None:
-        """Report the number of trials that the epochs so far amount to, when it has changed."""
-        done = self._done + int(trials * (fold + epoch / epochs) / len(self._datasets))
-        if done != self._reported:
-            self._progress("trying settings", done, self._total)
-        self._reported = done
-
-    def _model(self, recipe: Recipe) -> tuple[Network, PreprocessSpec]:
-        key = recipe.model_dump_json(include={"net"}, exclude={"net": {"head": {"dropout", "l2"}}})
-        if key not in self._models:
-            self._models[key] = build_model(recipe, self._datasets[0], self._progress)
-        return self._models[key]
-
-    def _embeddings(self, recipe: Recipe, network: Network, spec: PreprocessSpec) -> list[SplitEmbeddings]:
-        net = recipe.net.model_dump_json(exclude={"head"})
-        key = f"{net} {recipe.train.augmentation_views}"
-        if key not in self._embedded:
-            self._embedded[key] = [
-                FrozenBackbone(network, spec, recipe, dataset, self._progress).embedded() for dataset in self._datasets
-            ]
-        return self._embedded[key]
-
-
-def _check_recipe(recipe: Recipe, first: Recipe) -> None:
-    if not uses_cached_embeddings(recipe):
-        raise UsageError(
-            f"recipe {recipe.name} does not train on cached embeddings: set train.strategy=probe"
-            + (", and train.augmentation_views=4 to keep its augmentation" if recipe.augment.train else "")
+    def __post_init__(self) -> None:
+        self.examples = [self.recipe_of(settings) for settings in islice(self.space.combinations(), _MAX_CHECKED)]
+        """All combinations, with ranges at their low end."""
+        self.recipe = self.examples[0]
+        self.halving = load_recipe(self.source, next(self.space.combinations())).tune.halving
+        self.on_embeddings = (
+            all(map(uses_cached_embeddings, self.examples))
+            and not _differing(self.examples, _SAME_PIXELS)
+            and not self.space.range_below(_SAME_PIXELS)
         )
-    for setting in _FIXED_SETTINGS:
-        if attrgetter(setting)(recipe) != attrgetter(setting)(first):
-            raise UsageError(f"--set {setting}... can have only one value here: every trial must use the same photos")
+        """Whether all trials are heads on the same embeddings."""
+
+    def recipe_of(self, settings: Settings) -> Recipe:
+        """Return the recipe of a trial."""
+        return load_recipe(self.source, settings).model_copy(update={"tune": TuneSpec()})
+
+    def check(self) -> None:
+        """Check that the trials use the same images.
+
+        Raises:
+            UsageError: they do not, or cannot be trained as asked.
+        """
+        if name := _differing(self.examples, _SAME_IMAGES) or self.space.range_below(_SAME_IMAGES):
+            raise UsageError(f"--set {name}... can have only one value here: every trial must use the same photos")
+        if any(recipe.train.strategy == "auto" for recipe in self.examples):
+            raise UsageError(
+                f"recipe {self.recipe.name} has the strategy auto, which searches by itself: set train.strategy=probe "
+                "to search heads, or finetune"
+            )
+        if self.folds and not self.on_embeddings:
+            raise UsageError(
+                "--folds is for heads on a frozen backbone: set train.strategy=probe, with augmentation "
+                "train.augmentation_views=4, or leave --folds out"
+            )
+
+    def create(self, data: Path, dataset: Dataset) -> None:
+        """Write the files that `resume_tune` reads; the state file is the last one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(dataset, self.folder / MANIFEST_FILE)
+        write_text(
+            self.folder / _RECIPE_FILE, dump_recipe(self.space.stored_in(self.recipe, self.trials, self.halving))
+        )
+        state = {"data": str(data.resolve()), "by": self.by, "folds": self.folds, "classes": list(dataset.classes)}
+        write_json(self.folder / STATE_FILE, state)
+
+    def head_trainer(self, dataset: Dataset, progress: Progress) -> HeadTrainer:
+        """Return the trainer of heads."""
+        total = self.space.count if self.trials is None else self.trials
+        return HeadTrainer(dataset, self.recipe, self.folds, total, progress)
+
+    def run(self, dataset: Dataset, runner: TrialRunner | None, progress: Progress) -> TuneResult:
+        """Train the trials that are missing; write the tables."""
+        photos = len(dataset.part("train")) + len(dataset.part("val"))
+        result = partial(TuneResult, self.folder, photos=photos, folds=self.folds)
+        with folder_lock(self.folder / _LOCK_FILE), _resumable(self.folder):
+            if self.on_embeddings and self.trials is None:
+                found = self._all_heads(self.head_trainer(dataset, progress))
+            else:
+                found = self._drawn(dataset, runner, progress)
+            complete = result(trials=rank_trials(found, self.by))
+            complete.write()
+        return complete
+
+    def _all_heads(self, trainer: HeadTrainer) -> list[Trial]:
+        settings = enumerate(self.space.combinations())
+        return list(trainer.train(Candidate(number, chosen, self.recipe_of(chosen)) for number, chosen in settings))
+
+    def _drawn(self, dataset: Dataset, runner: TrialRunner | None, progress: Progress) -> list[Trial]:
+        from assay.pipeline.tune_study import open_study  # noqa: PLC0415 - needs Optuna
+
+        halving = None if self.on_embeddings else self.halving
+        with ExitStack() as stack:
+            study = stack.enter_context(
+                open_study(
+                    self.folder,
+                    self.space,
+                    trials=self.trials,
+                    halving=halving,
+                    maximize=self.by == "accuracy",
+                    seed=self.recipe.train.seed,
+                )
+            )
+            if self.on_embeddings:
+                self._drawn_heads(study, self.head_trainer(dataset, progress))
+            else:
+                train_trials(
+                    study,
+                    self.recipe_of,
+                    self.folder,
+                    runner or LocalTrials(),
+                    by=self.by,
+                    halving=halving,
+                    progress=progress,
+                )
+            return [self._trial(outcome) for outcome in study.outcomes()]
+
+    def _drawn_heads(self, study: "Study", trainer: HeadTrainer) -> None:
+        while draws := list(islice(iter(study.draw, None), _STACK)):
+            drawn = [Candidate(draw.number, draw.settings, self.recipe_of(draw.settings)) for draw in draws]
+            for trial in trainer.train(drawn):
+                value = trial.accuracy if self.by == "accuracy" else trial.loss
+                ended = Outcome(trial.number, trial.settings, trial.state, trial.bests, trial.seconds, trial.reason)
+                study.finish(ended, value)
+
+    def _trial(self, outcome: Outcome) -> Trial:
+        epochs = trial_folder(self.folder, outcome.number) / METRICS_FILE
+        return Trial(
+            outcome.settings,
+            self.recipe_of(outcome.settings) if outcome.bests else self.recipe,
+            outcome.bests,
+            outcome.seconds,
+            outcome.number,
+            outcome.state,
+            outcome.reason,
+            read_metrics(epochs) if epochs.is_file() else (),
+        )
 
 
-def _folds(dataset: Dataset, recipe: Recipe, count: int) -> Iterator[Dataset]:
-    if not count:
-        yield dataset
-        return
-    # Test images stay in the dataset, so that all folds use the same embedding cache.
-    for fold in validation_folds(dataset.samples, count, recipe.train.seed, method=recipe.data.split.method):
-        yield dataset.with_samples([*fold.train, *fold.val, *fold.test])
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Let the error of an interrupt name the command that resumes the search."""
+    try:
+        yield
+    except (KeyboardInterrupt, TrainingInterruptedError) as error:
+        command = f"assay tune --resume {shlex.quote(str(folder))}"
+        raise TrainingInterruptedError(f"the search was interrupted; continue with: {command}") from error
 
 
-def _split_values(text: str) -> list[str]:
-    values, depth = [""], 0
-    for character in text:
-        depth += (character in "[{") - (character in "]}")
-        if character == "," and depth == 0:
-            values.append("")
-        else:
-            values[-1] += character
-    return [value.strip() for value in values]
-
-
-def _rank_key(trial: Trial, by: RankBy) -> tuple[float, float]:
-    if trial.accuracy is None or trial.loss is None:
-        return float("inf"), float("inf")
-    key = (-trial.accuracy, trial.loss)
-    return key if by == "accuracy" else key[::-1]
-
-
-def _write(result: TuneResult) -> None:
-    rows: list[dict[str, Cell]] = [
-        {
-            "rank": rank,
-            "val_accuracy": trial.accuracy,
-            "val_accuracy_std": trial.accuracy_std,
-            "val_loss": trial.loss,
-            "best_epoch": trial.epoch,
-            "seconds": trial.seconds,
-            **dict(setting.split("=", 1) for setting in trial.settings),
-        }
-        for rank, trial in enumerate(result.trials, start=1)
-    ]
-    write_rows(result.folder / "tune.csv", rows)
-    write_json(result.folder / "tune.json", result.to_dict())
-    write_text(result.folder / "tune.txt", result.text + "\n")
-    if result.best.accuracy is None:
-        raise AssayError("the loss diverged with every combination of settings: reduce train.lr")
-    write_text(result.folder / "best.yaml", dump_recipe(result.best.recipe))
+def _differing(recipes: Iterable[Recipe], settings: Iterable[str]) -> str | None:
+    """Return the first of some settings that is not the same in all recipes."""
+    first, *others = recipes
+    for name in settings:
+        value = attrgetter(name)
+        if any(value(recipe) != value(first) for recipe in others):
+            return name
+    return None

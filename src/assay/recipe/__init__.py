@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from assay.recipe.preprocess import PreprocessSpec
     from assay.recipe.recipe import AbstainSpec, Recipe
     from assay.recipe.training import EarlyStoppingSpec, StagedSpec, TrainSpec
+    from assay.recipe.tuning import HalvingSpec, RangeSpec, TuneSpec
 
 __all__ = [
     "NETWORKS",
@@ -24,6 +25,7 @@ __all__ = [
     "ConvNetSpec",
     "DataSpec",
     "EarlyStoppingSpec",
+    "HalvingSpec",
     "HeadSpec",
     "ImageFormat",
     "Layout",
@@ -31,6 +33,7 @@ __all__ = [
     "NetSpec",
     "OfflineSpec",
     "PreprocessSpec",
+    "RangeSpec",
     "Recipe",
     "ResNetSpec",
     "ServeSpec",
@@ -38,6 +41,7 @@ __all__ = [
     "StagedSpec",
     "TrainSpec",
     "Transform",
+    "TuneSpec",
     "dump_recipe",
     "load_recipe",
     "parse_recipe",
@@ -53,5 +57,6 @@ _MODULES = {
     "preprocess": ("PreprocessSpec",),
     "recipe": ("AbstainSpec", "Recipe"),
     "training": ("EarlyStoppingSpec", "StagedSpec", "TrainSpec"),
+    "tuning": ("HalvingSpec", "RangeSpec", "TuneSpec"),
 }
 __getattr__ = lazy_attributes(__name__, {name: module for module, names in _MODULES.items() for name in names})

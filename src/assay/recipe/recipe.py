@@ -11,6 +11,7 @@ from assay.recipe.deployment import LiveSpec, ServeSpec
 from assay.recipe.network import NetSpec, check_known, has_published_weights
 from assay.recipe.preprocess import PreprocessSpec
 from assay.recipe.training import TrainSpec
+from assay.recipe.tuning import TuneSpec
 
 
 class AbstainSpec(Settings):
@@ -44,6 +45,7 @@ class Recipe(Settings):
     abstain: AbstainSpec = AbstainSpec()
     serve: ServeSpec = ServeSpec()
     live: LiveSpec = LiveSpec()
+    tune: TuneSpec = TuneSpec()
 
     @model_validator(mode="after")
     def _check_auto(self) -> Self:
