@@ -99,7 +99,7 @@ def train(data: Path, recipe: Recipe, folder: Path) -> Run:
         raise UsageError(f"{folder} has a run with other settings: delete it, or choose another folder with --runs")
     if run.has_splits and run.done:
         return run
-    callbacks = TrainCallbacks(on_epoch=lambda row: _print_epoch(folder.name, row, recipe))
+    callbacks = TrainCallbacks(on_epoch=lambda row: _print_epoch(folder.name, row))
     with timed(folder):
         if run.has_splits:
             return resume_training(folder, callbacks).run
@@ -119,7 +119,7 @@ def crossval(data: Path, recipe: Recipe, folder: Path, *, folds: int, repeats: i
 
 def variants(data: Path, recipes: Mapping[str, Recipe], folder: Path) -> VariantsResult:
     """Train several recipes on one split in `folder`, or resume there; complete runs are not repeated."""
-    callbacks = ExperimentCallbacks(on_run=_print_run, on_epoch=_print_epoch)
+    callbacks = ExperimentCallbacks(on_run=_print_run, on_epoch=lambda name, row, _: _print_epoch(name, row))
     if _is_done(folder / "variants.json"):
         return resume_variants(folder, jobs=1)
     with timed(folder):
@@ -138,9 +138,9 @@ def complete(folder: Path) -> bool:
     return run.has_splits and run.done and (run.evaluation("train") / "metrics.json").is_file()
 
 
-def _print_epoch(name: str, row: EpochMetrics, recipe: Recipe) -> None:
+def _print_epoch(name: str, row: EpochMetrics) -> None:
     print(
-        f"{time.strftime('%H:%M:%S')} {name} epoch {row.epoch} of {recipe.train.epochs}:"
+        f"{time.strftime('%H:%M:%S')} {name} epoch {row.epoch}:"
         f" validation accuracy {row.val_accuracy:.4f}, loss {row.val_loss:.4f}",
         flush=True,
     )

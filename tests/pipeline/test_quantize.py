@@ -11,7 +11,7 @@ import pytest
 
 from assay.bundle import Bundle, PrecisionSettings, amend_bundle
 from assay.bundle.quantization import Quantizer
-from assay.core.cpu import bf16_instructions
+from assay.core.cpu import bf16_instructions, int8_instructions
 from assay.core.errors import AssayError, UsageError
 from assay.export import export_model
 from assay.inference import Classifier
@@ -37,9 +37,21 @@ def test_run_records_the_result_of_quantization(trained: TrainResult) -> None:
     info = Bundle.open(trained.run.bundle).info
     result = info.metrics["int8"]
     assert isinstance(result, dict)
-    assert result["photos"] == len(trained.dataset.part("val"))
+    if int8_instructions() != frozenset():
+        assert result["photos"] == len(trained.dataset.part("val"))
     assert (info.precision == "int8") == result["kept"]
     assert describe_int8(result).startswith("int8 model enabled: " if result["kept"] else "int8 model not used: ")
+
+
+def test_no_int8_model_is_made_on_a_processor_that_cannot_measure_it(
+    colours: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    recipe = tiny.model_copy(update={"serve": tiny.serve.model_copy(update={"int8": True})})
+    bundle = Bundle.open(train_classifier(colours, recipe, tmp_path / "run").run.bundle)
+    assert bundle.precisions == ("fp32",)
+    assert "no int8 dot products" in describe_int8(bundle.info.metrics["int8"])
+    assert "no int8 dot products" not in bundle.card
 
 
 def test_decision_follows_the_measurements(trained: TrainResult, path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
 from assay.bundle.writer import write_bundle
+from assay.core.cpu import int8_instructions
 from assay.core.progress import Progress
 from assay.core.tables import write_json
 from assay.data import (
@@ -27,7 +28,7 @@ from assay.pipeline.cached_embeddings import CachedEmbeddings
 from assay.pipeline.calibrate import ConfidenceCalibration, calibrate_bundle
 from assay.pipeline.dataset_evaluation import Evaluation, evaluate_predictions, evaluate_samples, predict_dataset
 from assay.pipeline.held_out import HeldOut
-from assay.pipeline.quantize import quantize_bundle
+from assay.pipeline.quantize import NO_INT8_INSTRUCTIONS, quantize_bundle
 from assay.pipeline.report import EMBEDDINGS_FILE, RunEvaluation, image_reader
 from assay.pipeline.run_folder import METRICS_FILE, Run
 from assay.recipe import PreprocessSpec, Recipe
@@ -100,10 +101,15 @@ def evaluate_bundle(
     Raises:
         AssayError: an image can no longer be read.
     """
-    recipe, int8 = model.recipe, None
+    recipe, int8, quantization = model.recipe, None, {}
     # The runs of an experiment vary more by chance than the precisions differ.
     if recipe.serve.int8 and report:
-        int8 = quantize_bundle(run.bundle, dataset, held_out=model.held_out, progress=progress)
+        if int8_instructions() == frozenset():
+            # The sums of products would saturate: the accuracy and the limits would be those of this processor alone.
+            quantization = {"int8": {"kept": False, "reason": NO_INT8_INSTRUCTIONS}}
+        else:
+            int8 = quantize_bundle(run.bundle, dataset, held_out=model.held_out, progress=progress)
+            quantization = {"int8": int8.to_dict()}
     used = calibration if int8 is None else int8.confidence_or(calibration)
     classifier = Classifier.load(run.bundle)
     held_out: list[Split] = [split for split in ("val", "test") if dataset.part(split)]
@@ -133,7 +139,6 @@ def evaluate_bundle(
     confidence = {**used.to_dict(), "cross_validated": model.held_out.is_cross_validated}
     confidence |= {split: evaluation.confidence.to_dict() for split, evaluation in splits.items()}
     metrics = {split: evaluation.metrics.to_dict() for split, evaluation in splits.items()}
-    quantization = {} if int8 is None else {"int8": int8.to_dict()}
     amend_bundle(Bundle.open(run.bundle), {"metrics": {**metrics, "confidence": confidence, **quantization}})
     return RunEvaluation(classifier, splits, training, cross_validated=model.held_out.is_cross_validated)
 

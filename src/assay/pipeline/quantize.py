@@ -28,6 +28,8 @@ from assay.pipeline.held_out import HeldOut, ValidationSplit, sample_per_class
 from assay.pipeline.training_overlap import class_mapping_for, uses_validation_images
 from assay.recipe import AbstainSpec, Recipe
 
+NO_INT8_INSTRUCTIONS = "this processor has no int8 dot products and cannot measure its accuracy"
+"""Reason in a bundle's metrics why no int8 model was made."""
 MAX_ACCURACY_DROP = 0.005
 """Accuracy on validation photos that may be lost against fp32, as a share of 1."""
 
@@ -101,8 +103,11 @@ def describe_int8(values: dict[str, Any]) -> str:
     """Describe a quantization in one line.
 
     Args:
-        values: from `QuantizationResult.to_dict`, as a bundle's metrics store them under `int8`.
+        values: from `QuantizationResult.to_dict`, as a bundle's metrics store them under `int8`; or only `kept` and
+            `reason`.
     """
+    if "reason" in values:
+        return f"int8 model not used: {values['reason']}"
     accuracy, time = values["accuracy"], values["milliseconds"]
     points = 100 * (accuracy["int8"] - accuracy["fp32"])
     quality = f"accuracy {points:+.1f} points on {values['photos']} held-out photos"

@@ -26,7 +26,7 @@ class ServeSpec(Settings):
     photos."""
     int8: bool = True
     """Add an int8-quantized model to the bundle and use it, if its accuracy on the validation photos is
-    within 0.5 points and it is faster on this machine."""
+    within 0.5 points and it is faster on this machine. Processors without int8 dot products make none."""
     max_megabytes: Annotated[float, Field(gt=0, le=4096)] = 16.0
     """Largest upload, in MiB."""
     max_side: Annotated[int, Field(ge=1, le=65_535)] = 4096
