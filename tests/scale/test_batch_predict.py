@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -155,3 +156,21 @@ def test_the_driver_is_killed_at_any_moment(
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "5980 photos classified, 20 unreadable" in result.stdout, result.stderr
     assert _files(out) == expected
+
+
+def test_photos_in_tars_have_the_predictions_of_files(predict_local: PredictLocal, many_photos: Path, tmp_path: Path):
+    names = sorted(path.name for path in many_photos.iterdir())[:300]
+    files = predict_local(*(str(many_photos / name) for name in names), out="files")
+    (tmp_path / "shards").mkdir()
+    for number, part in enumerate((names[:140], names[140:])):
+        with tarfile.open(tmp_path / "shards" / f"{number}.tar", "w") as archive:
+            for name in part:
+                archive.add(many_photos / name, name)
+                archive.addfile(tarfile.TarInfo(f"{name}.cls"))
+    tars = predict_local(str(tmp_path / "shards"), out="tars")
+    rows = [
+        parquet.read_table(folder, columns=["label", "confidence", "error"]).to_pylist() for folder in (files, tars)
+    ]
+    assert rows[0] == rows[1]
+    first = parquet.read_table(tars, columns=["path"])["path"][0].as_py()
+    assert first == f"{tmp_path / 'shards' / '0.tar'}/{names[0]}"

@@ -15,6 +15,7 @@ _SPACE = "tune={space: {train.lr: [1.0e-30, 0.1, 1.0e-29]}, halving: {first_epoc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_trials_run_as_tasks(tiny: Recipe, colours: Path, tmp_path: Path):
     (tmp_path / "base.yaml").write_text(dump_recipe(tiny), encoding="utf-8")
     recipe = load_recipe(
@@ -22,7 +23,7 @@ def test_trials_run_as_tasks(tiny: Recipe, colours: Path, tmp_path: Path):
     )
     (tmp_path / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
     command = [_ASSAY, "tune", colours, "-r", tmp_path / "recipe.yaml", "--run", tmp_path / "a", "--by", "loss"]
-    ended = run_group([*command, "--cluster", "ray", "--json"], timeout=240)
+    ended = run_group([*command, "--cluster", "ray", "--json"], timeout=280)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["trials"][0]["settings"] == ["train.lr=0.1"]
@@ -31,6 +32,6 @@ def test_trials_run_as_tasks(tiny: Recipe, colours: Path, tmp_path: Path):
     assert resume_tune(tmp_path / "a").to_dict() == found
 
     failing = [*command[:5], "--set", "train.lr=1e30,1e31", "--set", "train.optimizer=sgd", "--run", tmp_path / "b"]
-    ended = run_group([*failing, "--cluster", "ray"], timeout=240)
+    ended = run_group([*failing, "--cluster", "ray"], timeout=280)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "no trial could be trained: the loss is no longer a finite number" in ended.stderr

@@ -11,11 +11,21 @@ from assay.cli.console import echo, echo_text
 from assay.cli.options import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from assay.core.event_log import EventLog
     from assay.core.progress import Progress
     from assay.pipeline import TrainCallbacks, TrainResult
     from assay.pipeline.auto import FineTuningPlan
     from assay.recipe import Recipe
+    from assay.training.nodes import Nodes, RemoteProcesses
+
+
+class Cluster(StrEnum):
+    """Where the processes of a training run."""
+
+    local = "local"
+    ray = "ray"
 
 
 class Objective(StrEnum):
@@ -30,6 +40,7 @@ class SplitMethod(StrEnum):
 
     grouped = "grouped"
     random = "random"
+    hash = "hash"
 
 
 def train(
@@ -55,7 +66,9 @@ def train(
     weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, none, or a file.")] = None,
     split_method: Annotated[
         SplitMethod | None,
-        typer.Option(help="grouped: duplicates and bursts stay in one split; random: each photo independently."),
+        typer.Option(
+            help="grouped: duplicates and bursts stay in one split; random: each photo independently; hash: by name."
+        ),
     ] = None,
     keep_splits: Annotated[
         Path | None,
@@ -71,6 +84,29 @@ def train(
             min=1, max=64, help="Processes that train together and share every batch, one per GPU. (default: 1)"
         ),
     ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=1000, help="Machines that train together, this one included; --devices applies to each."
+        ),
+    ] = None,
+    node_rank: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=999, help="On the other machines: their number, from 1. Give only --rendezvous with it."
+        ),
+    ] = None,
+    rendezvous: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Address of the first machine, where the others connect to it."),
+    ] = None,
+    cluster: Annotated[
+        Cluster,
+        typer.Option(
+            help="local: train on this machine, or those of --nodes; ray: --devices processes on the Ray cluster of "
+            "RAY_ADDRESS, or one started on this machine."
+        ),
+    ] = Cluster.local,
     resume: Annotated[Path | None, typer.Option(help="Resume an interrupted run in this folder.")] = None,
     find_lr: Annotated[bool, typer.Option("--find-lr", help="Run the learning rate finder only.")] = False,
     profile: Annotated[
@@ -82,12 +118,23 @@ def train(
 
     Example: assay train photos/ -r bottle --set train.epochs=10
     """
+    from contextlib import ExitStack
+
     from assay.cli.console import print_json, progress_bars
     from assay.core.errors import UsageError
     from assay.pipeline import Run, result_folder, resume_training, train_classifier
     from assay.recipe import load_recipe
 
-    with progress_bars() as progress:
+    if node_rank is not None:
+        from assay.training.nodes import join_training
+
+        if data or resume or nodes or devices or rendezvous is None:
+            raise UsageError("--node-rank takes everything from the first machine: give only --rendezvous with it")
+        join_training(rendezvous, node_rank)
+        return
+    with ExitStack() as stack:
+        machines = _machines(stack, nodes, rendezvous, cluster)
+        progress = stack.enter_context(progress_bars())
         if resume is not None:
             if (
                 data
@@ -105,7 +152,7 @@ def train(
             ):
                 raise UsageError("--resume takes all settings from the run: give no data and no other options")
             callbacks = training_callbacks(Run.open(resume).recipe(), progress, quiet=json, profile=profile)
-            result = resume_training(resume, callbacks, devices=devices)
+            result = resume_training(resume, callbacks, devices=devices, machines=machines)
         elif data is None:
             raise UsageError("give the photos to train on, or --resume RUN")
         else:
@@ -129,13 +176,35 @@ def train(
                     _find_lr(data, settings, folder, progress)
                     return
                 callbacks = training_callbacks(settings, progress, quiet=json, profile=profile)
-                result = train_classifier(data, settings, folder, callbacks, keep_splits=keep_splits)
+                result = train_classifier(data, settings, folder, callbacks, keep_splits=keep_splits, machines=machines)
     if json:
         print_json(result_summary(result))
     else:
         echo_text(training_summary(result))
         if profile:
             echo_text(f"\n{_profile_table(result.run.folder / 'profile.json')}")
+
+
+def _machines(
+    stack: "ExitStack", nodes: int | None, rendezvous: str | None, cluster: Cluster
+) -> "Nodes | RemoteProcesses | None":
+    """Return where the processes of the training run; None: on this machine."""
+    from assay.core.errors import UsageError
+
+    if (nodes is None) != (rendezvous is None):
+        raise UsageError("--nodes and --rendezvous belong together: give both, or neither")
+    if cluster is Cluster.ray:
+        if nodes is not None:
+            raise UsageError("--cluster ray uses the machines of the Ray cluster: leave --nodes and --rendezvous out")
+        from assay.scale.cluster import ray_cluster
+        from assay.scale.ray_train import RayTraining
+
+        return RayTraining(stack.enter_context(ray_cluster()))
+    if nodes is None or rendezvous is None:
+        return None
+    from assay.training.nodes import Nodes
+
+    return Nodes.parse(nodes, rendezvous)
 
 
 def _yaml_value(value: str | float) -> str:
@@ -204,7 +273,7 @@ def training_summary(result: "TrainResult") -> str:
 def _example_image(result: "TrainResult") -> Path | str:
     """Return an example photo, or a placeholder if the photos are not files."""
     judged = result.dataset.part(result.reported_split)
-    return next((sample.path for sample in judged if sample.tensor is None), "PHOTO")
+    return next((sample.path for sample in judged if sample.is_file), "PHOTO")
 
 
 def training_callbacks(

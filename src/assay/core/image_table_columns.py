@@ -39,7 +39,7 @@ COLUMN_NAMES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "split": (("split",), ("subset", "partition", "part", "set", "usage", "phase", "data_split")),
     "group": (("group",), ("group_id",)),
     "source_label": (("source_label",),),
-    **{name: ((name,),) for name in ("id", "digest", "tensor")},
+    **{name: ((name,),) for name in ("id", "digest", "tensor", "shard")},
 }
 """Recognised names of each column, in order of precedence."""
 _MISSING_VALUES: Final = frozenset(

@@ -193,6 +193,8 @@ def _format(sample: Sample) -> str | None:
     try:
         if sample.tensor is not None:
             return None
+        if sample.shard is not None:
+            return sniff(sample.read()[:HEAD_BYTES])
         with sample.path.open("rb") as stream:
             return sniff(stream.read(HEAD_BYTES))
     except OSError as error:

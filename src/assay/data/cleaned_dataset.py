@@ -62,8 +62,8 @@ def _rejected_ids(report: CheckReport) -> Collection[str]:
 def _copy_files(samples: Collection[Sample], root: Path, target: Path) -> list[Sample]:
     if target.absolute().is_relative_to(root.absolute()):
         raise UsageError(f"--write {target} lies within the data; choose a place outside {root}")
-    if any(sample.tensor for sample in samples):
-        raise UsageError("photos in array files cannot be copied; give --write a .csv file")
+    if not all(sample.is_file for sample in samples):
+        raise UsageError("photos in array files and tar files cannot be copied; give --write a .csv file")
     copies = []
     for sample in samples:
         place = PurePosixPath(sample.id)

@@ -1,6 +1,7 @@
 """Samples and data sets, and how labels become classes: mapping, order and validation."""
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from assay.core.errors import AssayError
-from assay.core.files import read_bytes
+from assay.core.files import open_file, read_bytes
 from assay.core.printable_text import strip_invisible
 from assay.data.tensor_files import TensorRef, read_as_bmp
 from assay.image import HEAD_BYTES, sniff
@@ -42,8 +43,32 @@ class FileContent:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardRef:
+    """Which part of a tar file an image is."""
+
+    offset: int
+    """Of its first byte."""
+    size: int
+    """In bytes."""
+
+    def read(self, shard: Path) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            OSError: the file cannot be read.
+            AssayError: it ends before.
+        """
+        with open_file(shard) as stream:
+            # A size from a manifest must not reserve more memory than the file has bytes.
+            if stream.seek(0, os.SEEK_END) < self.offset + self.size:
+                raise AssayError(f"{shard} has fewer bytes than when its photos were listed")
+            stream.seek(self.offset)
+            return stream.read(self.size)
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image file; its bytes are read on demand."""
+    """One labelled image; its bytes are read on demand."""
 
     id: str
     """Unique name: the path relative to the data's root with forward slashes (`#n` appended for the n-th
@@ -59,21 +84,30 @@ class Sample:
     """SHA-256 of `read()` in hexadecimal; None until the image has been verified."""
     tensor: TensorRef | None = None
     """Position in an array file; None for image files."""
+    shard: ShardRef | None = None
+    """Position in a tar file; None for image files."""
     format: str | None = field(default=None, compare=False)
     """Image format by content, such as `jpeg`; None until the file was read, and for images of array files."""
 
     content: FileContent | None = field(default=None, compare=False, repr=False)
     """Result of `read()` from the scan, if it was kept in memory."""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the image is a file of its own."""
+        return self.tensor is None and self.shard is None
+
     def read(self) -> bytes:
-        """Return the bytes of the file, or an image of an array file as a BMP.
+        """Return the bytes of the image, or an image of an array file as a BMP.
 
         Raises:
             OSError: the file cannot be read.
-            AssayError: the array file has no such image.
+            AssayError: the array file or tar has no such image.
         """
         if self.content is not None:
             return self.content.data
+        if self.shard is not None:
+            return self.shard.read(self.path)
         return read_bytes(self.path) if self.tensor is None else read_as_bmp(self.path, self.tensor)
 
 
@@ -228,6 +262,8 @@ def count_formats(samples: Iterable[Sample]) -> dict[str, int]:
 def _sniff_file(sample: Sample) -> str | None:
     if sample.tensor is not None:
         return None
+    if sample.shard is not None:
+        return sniff(sample.read()[:HEAD_BYTES])
     try:
         with sample.path.open("rb") as stream:
             return sniff(stream.read(HEAD_BYTES))

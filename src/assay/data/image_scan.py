@@ -304,7 +304,7 @@ def read_image_file(sample: Sample) -> bytes | UnreadableFile | str:
     if not _is_unicode(sample.id):
         return UnreadableFile(printable(sample.id), sample.path, _NOT_UNICODE)
     try:
-        data = sample.read() if sample.tensor else _read_image(sample.path)
+        data = _read_image(sample.path) if sample.is_file else sample.read()
     except FileNotFoundError:
         return UnreadableFile(sample.id, sample.path, FILE_NOT_FOUND)
     except OSError as error:

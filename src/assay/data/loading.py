@@ -37,10 +37,11 @@ from assay.data.image_scan import (
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest, list_metadata
 from assay.data.near_duplicates import find_near_duplicates
 from assay.data.splits import assign_splits
+from assay.data.tar_shards import is_shard, is_shard_folder, list_shards
 from assay.data.tensor_files import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.recipe import DataSpec, Layout
 
-_ARCHIVE_SUFFIXES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".txz", ".xz", ".zip", ".zst"})
+_ARCHIVE_SUFFIXES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tgz", ".txz", ".xz", ".zip", ".zst"})
 
 
 def load_dataset(
@@ -126,6 +127,8 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
     if path.is_dir():
         if is_array_folder(path):
             return list_array_folder(path)
+        if is_shard_folder(path):
+            return list_shards(path)
         return list_metadata(path) or mark_tensors(list_folder(path, layout))
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}; give a folder with one folder of photos per class")
@@ -134,6 +137,8 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
         return list_manifest(as_path(path, cache_folder() / TABLE_IMAGES_FOLDER))
     if suffix in TENSOR_SUFFIXES:
         return list_array_file(path)
+    if is_shard(path):
+        return list_shards(path)
     if suffix in PICKLE_SUFFIXES:
         raise UsageError(f"{path} is a pickle, which can run any code when opened; save the arrays as .npz instead")
     if suffix in _ARCHIVE_SUFFIXES:

@@ -21,7 +21,16 @@ from assay.core.image_table_reader import (
 )
 from assay.core.tables import SafeCsvWriter
 from assay.data.class_folders import Listing
-from assay.data.dataset import SPLITS, Dataset, Sample, Split, check_label_collisions, class_order, quote_names
+from assay.data.dataset import (
+    SPLITS,
+    Dataset,
+    Sample,
+    ShardRef,
+    Split,
+    check_label_collisions,
+    class_order,
+    quote_names,
+)
 from assay.data.parquet_tables import PARQUET_SUFFIXES, parquet_columns, read_parquet
 from assay.data.split_names import parse_split_names
 from assay.data.tensor_files import Encoding, TensorRef
@@ -30,7 +39,7 @@ from assay.image.image_files import list_folder_content
 
 MANIFEST_SUFFIXES = CSV_SUFFIXES | JSON_LINES_SUFFIXES | PARQUET_SUFFIXES
 
-_COLUMNS = ("id", "path", "label", "split", "group", "source_label", "digest", "tensor")
+_COLUMNS = ("id", "path", "label", "split", "group", "source_label", "digest", "tensor", "shard")
 _REQUIRED = ("path", "label")
 _ROW_NUMBER_COLUMNS = ("column ", "unnamed: ", "__index_level_")
 """Name prefixes of columns that contain only row numbers."""
@@ -80,7 +89,7 @@ def list_manifest(path: Path) -> Listing:
         where, (number, cells) = table.location(row), row
         place = root / cells["path"] if table.literal else resolve_table_path(root, cells["path"], where)
         sample = _sample(cells, root, place, splits, where)
-        key = os.path.normpath(sample.path) + cells.get("tensor", "")
+        key = os.path.normpath(sample.path) + cells.get("tensor", "") + cells.get("shard", "")
         earlier, line = seen.setdefault(key, (sample, number))
         if earlier is sample:
             if ids.setdefault(sample.id, number) != number:
@@ -148,6 +157,7 @@ def _row(sample: Sample, folder: Path) -> dict[str, str]:
         "source_label": sample.source_label or "",
         "digest": sample.digest or "",
         "tensor": _tensor_text(sample.tensor) if sample.tensor else "",
+        "shard": f"{sample.shard.offset}:{sample.shard.size}" if sample.shard else "",
     }
 
 
@@ -157,7 +167,8 @@ def _sample(cells: Cells, root: Path, place: Path, splits: dict[str, Split], whe
     path = Path(os.path.normpath(place))
     derived = path.relative_to(root) if path.is_relative_to(root) else path
     tensor = _tensor(cells.get("tensor", ""), where)
-    suffix = f"#{tensor.index}" if tensor and tensor.index is not None else ""
+    shard = _shard(cells.get("shard", ""), where)
+    suffix = f"#{tensor.index}" if tensor and tensor.index is not None else f"#{shard.offset}" if shard else ""
     return Sample(
         id=cells.get("id", "") or derived.as_posix() + suffix,
         path=path,
@@ -167,6 +178,7 @@ def _sample(cells: Cells, root: Path, place: Path, splits: dict[str, Split], whe
         source_label=cells.get("source_label", "").strip() or None,
         digest=cells.get("digest", "").strip() or None,
         tensor=tensor,
+        shard=shard,
     )
 
 
@@ -182,6 +194,15 @@ def _tensor(text: str, where: str) -> TensorRef | None:
         if encoding == known and (not index or index.isdecimal()):
             return TensorRef(known, int(index) if index else None)
     raise AssayError(f"{where}: tensor {text!r} is not one of {quote_names(get_args(Encoding))}, a colon and an index")
+
+
+def _shard(text: str, where: str) -> ShardRef | None:
+    if not text:
+        return None
+    offset, _, size = text.partition(":")
+    if not (offset.isdecimal() and size.isdecimal()):
+        raise AssayError(f"{where}: shard {text!r} is not two numbers with a colon between")
+    return ShardRef(int(offset), int(size))
 
 
 def _difference(earlier: Sample, other: Sample) -> str:

@@ -1,8 +1,10 @@
 """Train/val/test splits and cross-validation folds: stratified, reproducible, never splitting a group."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import NamedTuple
 
 from assay.core.errors import AssayError, UsageError
@@ -201,7 +203,7 @@ def assign_splits(dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[st
         )
     plan = _plan_split(samples, spec, like or {})
     singly = spec.method == "random"
-    moved = _assign(samples, plan, seed, singly=singly)
+    moved = _assign(samples, plan, seed, singly=singly, by_hash=spec.method == "hash")
     result = dataset.with_samples(replace(sample, split=split) for sample, split in zip(samples, moved, strict=True))
     return result.with_samples(result.samples, _warnings(result, plan, spec))
 
@@ -242,7 +244,21 @@ def _shares(spec: SplitSpec, takers: Sequence[Split]) -> dict[Split, float]:
     return {name: every[name] / total for name in takers if every[name]}
 
 
-def _assign(samples: Sequence[Sample], plan: _SplitPlan, seed: int, *, singly: bool) -> list[Split]:
+def hash_part(key: str, shares: Sequence[float], seed: int) -> int:
+    """Return the part of a group by the hash of its name, without knowing other groups.
+
+    Args:
+        key: name of the group: the smallest id of its photos.
+        shares: of each part, with sum 1.
+        seed: another seed gives other parts.
+    """
+    digest = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
+    place = int.from_bytes(digest[:8]) / 2**64
+    reached = accumulate(shares)
+    return next((part for part, end in enumerate(reached) if place < end), len(shares) - 1)
+
+
+def _assign(samples: Sequence[Sample], plan: _SplitPlan, seed: int, *, singly: bool, by_hash: bool) -> list[Split]:
     names = list(plan.shares)
     result: dict[str, Split] = dict(plan.fixed)
     groups: list[StratifiedGroup] = []
@@ -260,7 +276,11 @@ def _assign(samples: Sequence[Sample], plan: _SplitPlan, seed: int, *, singly: b
                 groups.append(to_stratified_group(chosen, None if taken is None else names.index(taken)))
                 members.append(chosen)
     if any(group.part is None for group in groups):
-        parts = stratified_group_split(groups, list(plan.shares.values()), seed)
+        shares = list(plan.shares.values())
+        if by_hash:
+            parts = [hash_part(group.key, shares, seed) if group.part is None else group.part for group in groups]
+        else:
+            parts = stratified_group_split(groups, shares, seed)
         if missing := [name for part, name in enumerate(names) if part not in parts]:
             few = too_few_message(sum(len(group.strata) for group in groups), len(groups))
             raise AssayError(f"{few} {quote_names(names)}: none is left for {quote_names(missing)}; add photos")

@@ -40,8 +40,10 @@ from assay.recipe import Layout, PreprocessSpec, Recipe, load_recipe
 from assay.training import EpochListener, History, RangeTestResult, find_learning_rate, fit
 from assay.training.callbacks import Profile
 from assay.training.feature_extraction import uses_cached_embeddings
+from assay.training.fitting import check_several_machines
 from assay.training.lightning_trainer import raise_on_interrupt
 from assay.training.logit_adjustment import adjust_head
+from assay.training.nodes import Nodes, RemoteProcesses
 
 _KEPT_BYTES = 128 << 20
 """Bytes of files kept in memory after the scan, so that a small dataset is read once."""
@@ -155,6 +157,7 @@ def train_classifier(
     callbacks: TrainCallbacks | None = None,
     *,
     keep_splits: Path | None = None,
+    machines: Nodes | RemoteProcesses | None = None,
 ) -> TrainResult:
     """Train a classifier, write its bundle and evaluate it.
 
@@ -165,19 +168,24 @@ def train_classifier(
         folder: the run's folder, new or empty.
         callbacks: called during training.
         keep_splits: an earlier run, whose images keep their splits; None: all images are split anew.
+        machines: where the processes run that train together; None: on this machine.
 
     Raises:
         AssayError: the data, the recipe or the weights cannot be used, or memory or disk space is insufficient.
         TrainingInterruptedError: Ctrl-C; the run can be resumed.
     """
     started = time.monotonic()
+    if machines is not None:
+        check_several_machines(recipe)
     callbacks = callbacks or TrainCallbacks()
     check_unused(folder)
     source = as_path(data, folder.parent, callbacks.progress)
     dataset = _load_dataset(source, recipe, callbacks.progress, keep_splits)
     # Before the folder is created: missing weights must not leave a run behind.
     model = build_model(recipe, dataset, callbacks.progress)
-    return _train(Run.create(folder, source, recipe, keep_splits), dataset, model, callbacks, started=started)
+    return _train(
+        Run.create(folder, source, recipe, keep_splits), dataset, model, callbacks, started=started, machines=machines
+    )
 
 
 def train_on_splits(
@@ -214,6 +222,7 @@ def resume_training(
     *,
     report: bool = True,
     devices: int | None = None,
+    machines: Nodes | RemoteProcesses | None = None,
 ) -> TrainResult:
     """Resume an interrupted run; its result is the same as without the interruption.
 
@@ -222,6 +231,7 @@ def resume_training(
         callbacks: called during training.
         report: as for `train_on_splits`.
         devices: number of processes, as `train.devices`; None: as before.
+        machines: as for `train_classifier`.
 
     Raises:
         AssayError: the folder holds no run, or its images are missing.
@@ -237,7 +247,7 @@ def resume_training(
     model = build_model(recipe, dataset, callbacks.progress)
     # Its bundle is written again.
     run.restart()
-    return _train(run, dataset, model, callbacks, resume=True, report=report, devices=devices)
+    return _train(run, dataset, model, callbacks, resume=True, report=report, devices=devices, machines=machines)
 
 
 def suggest_learning_rate(
@@ -276,6 +286,7 @@ def _train(
     report: bool = True,
     started: float | None = None,
     devices: int | None = None,
+    machines: Nodes | RemoteProcesses | None = None,
 ) -> TrainResult:
     recipe = run.recipe()
     if devices is not None:
@@ -294,7 +305,7 @@ def _train(
         if recipe.train.strategy == "auto":
             trained = _search(run, dataset, model, recipe, callbacks, report=report, started=started)
         else:
-            trained = _fit(run, dataset, model, recipe, callbacks, resume=resume)
+            trained = _fit(run, dataset, model, recipe, callbacks, resume=resume, machines=machines)
         if callbacks.on_history is not None and trained.history.metrics:
             callbacks.on_history(trained.history)
         with profile.during("writing and evaluating the bundle"):
@@ -343,6 +354,7 @@ def _fit(
     callbacks: TrainCallbacks,
     *,
     resume: bool,
+    machines: Nodes | RemoteProcesses | None,
 ) -> _Trained:
     """Train by a fixed strategy."""
     network, spec = model
@@ -358,6 +370,7 @@ def _fit(
         progress=callbacks.progress,
         on_epoch=callbacks.on_epoch,
         profile=callbacks.profile,
+        machines=machines,
     )
     adjust_head(network.head, dataset.targets(dataset.part("train")), recipe.train)
     cached = CachedEmbeddings(backbone, network.head) if uses_cached_embeddings(recipe) else None

@@ -13,9 +13,10 @@ Layout = Literal["auto", "classes", "splits"]
 class SplitSpec(Settings):
     """How photos are split. A split that the data set defines itself is kept."""
 
-    method: Literal["grouped", "random"] = "grouped"
+    method: Literal["grouped", "random", "hash"] = "grouped"
     """grouped: all photos of a group go into one split; random: photos are split individually. Both are stratified
-    by class."""
+    by class. hash: a group's split depends on its name only, so that photos keep their splits when others are added;
+    the shares are approximate."""
     train: Probability = 0.7
     """Share for training."""
     val: Probability = 0.15

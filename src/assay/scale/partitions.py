@@ -38,7 +38,7 @@ class PartitionResult(NamedTuple):
 class _Content(NamedTuple):
     photo: PhotoRef
     data: bytes | None
-    """Bytes from a Parquet file; None: they are read from `photo.file`."""
+    """Bytes from a Parquet or tar file; None: they are read from `photo.file`."""
 
 
 def partition_file(partition: int) -> str:
@@ -124,15 +124,35 @@ def _read(content: _Content, preprocess: Preprocess) -> np.ndarray | Failure:
 
 
 def _contents(photos: Sequence[PhotoRef]) -> Iterator[_Content]:
-    """Yield photos with their bytes if they are rows of a Parquet file; consecutive rows are read together."""
+    """Yield photos, with their bytes if they are in a Parquet or tar file, of which each is opened once."""
     start = 0
     for place in range(1, len(photos) + 1):
         first = photos[start]
         if place < len(photos) and photos[place].file == first.file and first.row is not None:
             continue
         group = photos[start:place]
-        yield from [_Content(photo, None) for photo in group] if first.row is None else _rows(group)
+        if first.size is not None:
+            yield from _members(group)
+        elif first.row is not None:
+            yield from _rows(group)
+        else:
+            yield from (_Content(photo, None) for photo in group)
         start = place
+
+
+def _members(photos: Sequence[PhotoRef]) -> Iterator[_Content]:
+    """Read photos of a tar."""
+    file = photos[0].file
+    try:
+        with storage.open_binary(file) as stream:
+            for photo in photos:
+                stream.seek(photo.row or 0)
+                data = stream.read(photo.size)
+                if len(data) != photo.size:
+                    raise AssayError(f"{file} is shorter than when the photos were listed: give another output folder")
+                yield _Content(photo, data)
+    except OSError as error:
+        raise AssayError(f"{file} cannot be read ({error}): repeat the command to resume") from None
 
 
 def _rows(photos: Sequence[PhotoRef]) -> Iterator[_Content]:

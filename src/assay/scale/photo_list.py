@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.image_table_columns import cell_text, recognize_columns
+from assay.data.tar_shards import SHARD_SUFFIX, members
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import IMAGE_SUFFIXES
 from assay.image.input_paths import expand_image_paths
@@ -26,7 +27,7 @@ _PARTITIONS_PER_FILE: Final = 64
 _PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
 _FOLDER: Final = "_photos"
 """Readers of Parquet folders skip names that begin with an underscore."""
-_SCHEMA: Final = pa.schema([("source", pa.string()), ("file", pa.binary()), ("row", pa.int64())])
+_SCHEMA: Final = pa.schema([("source", pa.string()), ("file", pa.binary()), ("row", pa.int64()), ("size", pa.int64())])
 
 
 class PhotoRef(NamedTuple):
@@ -35,17 +36,19 @@ class PhotoRef(NamedTuple):
     source: str
     """Its name in the results."""
     file: str
-    """Path or URL of the photo, or of the Parquet file that contains it."""
+    """Path or URL of the photo, or of the Parquet or tar file that contains it."""
     row: int | None = None
-    """Row in the Parquet file; None: `file` is the photo."""
+    """Row in the Parquet file, or first byte in the tar; None: `file` is the photo."""
+    size: int | None = None
+    """Bytes in the tar; None: `file` is no tar."""
 
 
 def list_photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[Path] = ()) -> Iterator[PhotoRef]:
     """Yield the photos that arguments name, in a reproducible order.
 
     Local files, folders and globs are listed as by `expand_image_paths`. Below a URL, files with the suffix of an image
-    are photos. A Parquet file contains photos (bytes, or Hugging Face's `{bytes, path}`) or their paths; of a folder
-    without photos, the Parquet files are read.
+    are photos. A Parquet file contains photos (bytes, or Hugging Face's `{bytes, path}`) or their paths, a tar contains
+    photos; of a folder without photos, the Parquet and tar files are read.
 
     Args:
         inputs: paths, globs and URLs.
@@ -56,10 +59,10 @@ def list_photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[
         UsageError: an input matches nothing or contains no photos.
         AssayError: a folder, a store or a Parquet file cannot be read.
     """
-    local = [found for name in inputs if not storage.is_url(name) for found in _replace_parquet_folder(name)]
+    local = [found for name in inputs if not storage.is_url(name) for found in _replace_container_folder(name)]
     for path in expand_image_paths(local, exclude, skipped) if local else ():
         name = str(path)
-        yield from _parquet_photos(name) if _is_parquet(name) else [PhotoRef(unicode_path(name), name)]
+        yield from _photos_in(name) if _is_container(name) else [PhotoRef(unicode_path(name), name)]
     for url in inputs:
         if storage.is_url(url):
             yield from _photos_below(url)
@@ -76,6 +79,7 @@ def write_photo_list(folder: str, photos: Iterable[PhotoRef]) -> int:
             [photo.source for photo in group],
             [os.fsencode(photo.file) for photo in group],
             [photo.row for photo in group],
+            [photo.size for photo in group],
         )
         arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
         target = io.BytesIO()
@@ -90,7 +94,8 @@ def read_photo_list(folder: str, partition: int) -> list[PhotoRef]:
     number, group = divmod(partition, _PARTITIONS_PER_FILE)
     with storage.open_binary(_list_file(folder, number)) as stream:
         table = parquet.ParquetFile(stream).read_row_group(group)
-    return [PhotoRef(row["source"], os.fsdecode(row["file"]), row["row"]) for row in table.to_pylist()]
+    rows = table.to_pylist()
+    return [PhotoRef(row["source"], os.fsdecode(row["file"]), row["row"], row["size"]) for row in rows]
 
 
 def partition_count(photos: int) -> int:
@@ -113,19 +118,19 @@ def _list_file(folder: str, number: int) -> str:
     return storage.join(storage.join(folder, _FOLDER), f"{number:05}.parquet")
 
 
-def _is_parquet(name: str) -> bool:
-    return posixpath.splitext(name)[1].casefold() in _PARQUET_SUFFIXES
+def _is_container(name: str) -> bool:
+    return posixpath.splitext(name)[1].casefold() in {*_PARQUET_SUFFIXES, SHARD_SUFFIX}
 
 
-def _replace_parquet_folder(name: str) -> list[str]:
-    """Return the Parquet files of a local folder that contains no photos, otherwise the name itself."""
+def _replace_container_folder(name: str) -> list[str]:
+    """Return the Parquet and tar files of a local folder that contains no photos, otherwise the name itself."""
     path = Path(name)
     if not path.is_dir():
         return [name]
     try:
         expand_image_paths([name])
     except UsageError:
-        return sorted(str(file) for file in path.rglob("*") if _is_parquet(file.name)) or [name]
+        return sorted(str(file) for file in path.rglob("*") if _is_container(file.name)) or [name]
     return [name]
 
 
@@ -133,15 +138,27 @@ def _photos_below(url: str) -> Iterator[PhotoRef]:
     files = [url] if storage.is_file(url) else storage.walk(url)
     found, tables = False, []
     for file in files:
-        if _is_parquet(file):
+        if _is_container(file):
             tables.append(file)
         elif file == url or posixpath.splitext(file)[1].casefold() in IMAGE_SUFFIXES:
             found = True
             yield PhotoRef(file, file)
     for file in () if found else tables:
-        yield from _parquet_photos(file)
+        yield from _photos_in(file)
     if not found and not tables:
         raise UsageError(f"{url} contains no photos: give another folder, or files")
+
+
+def _photos_in(file: str) -> Iterator[PhotoRef]:
+    """Yield the photos of a Parquet or tar file."""
+    if posixpath.splitext(file)[1].casefold() != SHARD_SUFFIX:
+        yield from _parquet_photos(file)
+        return
+    with storage.open_binary(file) as stream:
+        for member in members(stream, file):
+            if posixpath.splitext(member.name)[1].casefold() in IMAGE_SUFFIXES:
+                source = f"{unicode_path(file)}/{member.name}"
+                yield PhotoRef(source, file, member.place.offset, member.place.size)
 
 
 def _parquet_photos(file: str) -> Iterator[PhotoRef]:

@@ -1,4 +1,4 @@
-"""Training in several processes of one machine that share every batch: their group, loss weights and batch norm."""
+"""Training in several processes that share every batch: their group, their loss weights, and how they are started."""
 
 import copyreg
 import multiprocessing
@@ -8,25 +8,31 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, distributed, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, distributed
 
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.training.device import Device
 
+if TYPE_CHECKING:
+    from assay.training.nodes import Nodes
+
 _HOST: Final = "127.0.0.1"
-_READY: Final = "ready"
+READY: Final = b"ready"
+"""What a process sends once it has started."""
+DONE: Final = b"done"
+"""What the first machine sends the others at the end."""
 _JOIN_TIMEOUT: Final = 10.0
 """Seconds that a process has to end by itself."""
+_DIED: Final = "a training process died: free some memory and continue with --resume"
 
 
 # pickle would look for `torch.channels_last` in any module that has imported torch.
@@ -42,7 +48,21 @@ class ProcessGroup:
     size: int = 1
     """Number of processes."""
     port: int = 0
-    """Port of process 0, on a loopback address."""
+    """Port of process 0."""
+    host: str = _HOST
+    """Address of process 0."""
+    node_size: int = 0
+    """Number of processes of each machine; 0: all of them."""
+
+    @property
+    def local_size(self) -> int:
+        """Number of processes of this machine."""
+        return self.node_size or self.size
+
+    @property
+    def nodes(self) -> int:
+        """Number of machines."""
+        return self.size // self.local_size
 
     def share(self, images: int) -> int:
         """Return how many images of a batch of `images` this process takes; batches are dealt out one by one."""
@@ -62,7 +82,7 @@ class ProcessGroup:
         return values
 
 
-class _LocalProcesses(ClusterEnvironment):
+class _StartedProcesses(ClusterEnvironment):
     """Tells Lightning about processes that exist already."""
 
     def __init__(self, group: ProcessGroup) -> None:
@@ -74,7 +94,7 @@ class _LocalProcesses(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        return _HOST
+        return self._group.host
 
     @property
     def main_port(self) -> int:
@@ -97,10 +117,10 @@ class _LocalProcesses(ClusterEnvironment):
         del rank
 
     def local_rank(self) -> int:
-        return self._group.rank
+        return self._group.rank % self._group.local_size
 
     def node_rank(self) -> int:
-        return 0
+        return self._group.rank // self._group.local_size
 
 
 def ddp_strategy(group: ProcessGroup, device: Device, *, unfreezes: bool) -> DDPStrategy:
@@ -113,144 +133,102 @@ def ddp_strategy(group: ProcessGroup, device: Device, *, unfreezes: bool) -> DDP
     """
     backend = "nccl" if device.kind == "cuda" else "gloo"
     return DDPStrategy(
-        cluster_environment=_LocalProcesses(group),
+        cluster_environment=_StartedProcesses(group),
         process_group_backend=backend,
         find_unused_parameters=unfreezes,
     )
 
 
-@contextmanager
-def training_processes(count: int, target: Callable[..., None], *args: Any) -> Iterator[ProcessGroup]:
-    """Start `count - 1` processes that train together with this one; yield the group of this process.
+class TrainingProcess:
+    """A process of a training on this machine; it ends if this process dies.
 
-    Every process calls `target(group, *args)`, which must be picklable. At the end of the block they are stopped.
-    If this process dies, they end too.
+    Args:
+        group: seen from the process.
+        call: a pickled function and its arguments; the process calls `function(group, *arguments)`.
+    """
+
+    def __init__(self, group: ProcessGroup, call: bytes) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.errors, sender = context.Pipe(duplex=False)
+        self._process = context.Process(target=_run, args=(sender, group, call), daemon=True)
+        self._process.start()
+        sender.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process has started.
+
+        Raises:
+            AssayError: it died.
+        """
+        _receive_ready(self.errors)
+
+    def error(self) -> str | None:
+        """Return the message of a process that has closed its connection; None if it ended without an error."""
+        message = _receive_error(self.errors, 0)
+        self._process.join(_JOIN_TIMEOUT)
+        return None if message == _DIED and self._process.exitcode == 0 else message
+
+    def stop(self, timeout: float) -> None:
+        """Wait for the end of the process, then kill it."""
+        self._process.join(timeout)
+        self._process.kill()
+        self._process.join()
+
+
+@contextmanager
+def training_processes(
+    count: int, pickled: Callable[[], bytes], nodes: "Nodes | None" = None
+) -> Iterator[ProcessGroup]:
+    """Start processes that train together with this one; yield the group of this process.
+
+    At the end of the block they are stopped. If this process dies, they end too.
+
+    Args:
+        count: number of processes of each machine; on this one, `count - 1` are started.
+        pickled: returns a pickled function and its arguments; every other process calls `function(group, *arguments)`.
+        nodes: machines that train together; None: this one alone.
 
     Raises:
         AssayError: one of them failed; with its message, if it is an `AssayError`.
     """
-    if count == 1:
+    if count == 1 and nodes is None:
         yield ProcessGroup()
         return
-    context = multiprocessing.get_context("spawn")
-    port = _free_port()
-    # torch would let the processes share the memory of weights, which each of them updates.
-    call = pickle.dumps((target, args))
-    processes, errors = [], []
-    threads, finished = torch.get_num_threads(), False
-    with _single_machine_communication():
+    host = _HOST if nodes is None else nodes.host
+    size = count if nodes is None else count * nodes.count
+    processes: list[TrainingProcess] = []
+    call, threads, finished = pickled(), torch.get_num_threads(), False
+    with ExitStack() as stack:
+        stack.enter_context(gloo_interface(host))
+        port, machines = free_port(host), list[Connection]()
+        if nodes is not None:
+            port, machines = stack.enter_context(nodes.connect(count, call))
         try:
-            for rank in range(1, count):
-                receiver, sender = context.Pipe(duplex=False)
-                group = ProcessGroup(rank, count, port)
-                process = context.Process(target=_run, args=(sender, group, call), daemon=True)
-                process.start()
-                sender.close()
-                processes.append(process)
-                errors.append(receiver)
-            for receiver in errors:
-                # The others would wait for a process that died at its start.
-                receiver.recv()
+            processes += [
+                TrainingProcess(ProcessGroup(rank, size, port, host, count), call) for rank in range(1, count)
+            ]
+            # The others would wait for a process that died at its start.
+            for process in processes:
+                process.wait_until_ready()
+            for machine in machines:
+                _receive_ready(machine)
             torch.set_num_threads(_threads_per_process(count))
-            yield ProcessGroup(0, count, port)
+            yield ProcessGroup(0, size, port, host, count)
             finished = True
-        except EOFError as error:
-            raise AssayError("a training process did not start: free some memory and try again") from error
+            for machine in machines:
+                with suppress(OSError):
+                    machine.send_bytes(DONE)
         except RuntimeError as error:
             # A process that ends closes its connections, which the others report first.
-            raise _first_error(errors, error) from error
+            messages = (_receive_error(errors, 1) for errors in [*(process.errors for process in processes), *machines])
+            message = next(filter(None, messages), None)
+            raise error if message is None else AssayError(message) from error
         finally:
             torch.set_num_threads(threads)
             if distributed.is_initialized():
                 distributed.destroy_process_group()
             for process in processes:
-                process.join(_JOIN_TIMEOUT if finished else 0)
-                process.kill()
-                process.join()
-
-
-def synchronize_batch_norm(module: nn.Module, group: ProcessGroup) -> None:
-    """Let every batch norm layer of a network use the statistics of the whole batch; a no-op for one process.
-
-    torch's own synchronized batch norm needs a GPU.
-    """
-    for layer in module.modules() if group.size > 1 else ():
-        if type(layer) in _SYNCHRONIZED:
-            layer.__class__ = _SYNCHRONIZED[type(layer)]
-
-
-def restore_batch_norm(module: nn.Module) -> None:
-    """Undo `synchronize_batch_norm`."""
-    for layer in module.modules():
-        if isinstance(layer, _SynchronizedBatchNorm):
-            original = next(kind for kind, other in _SYNCHRONIZED.items() if type(layer) is other)
-            layer.__class__ = original  # type: ignore[assignment]
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes; so is its gradient, since every process's loss depends on every value."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        del ctx
-        total = values.clone()
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        del ctx
-        total = gradients[0].contiguous().clone()
-        distributed.all_reduce(total)
-        return total
-
-
-def _sum(values: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
-    return total
-
-
-class _SynchronizedBatchNorm(_BatchNorm):
-    """Batch norm over the images of all processes.
-
-    Source: Ioffe and Szegedy, "Batch Normalization" (2015); mean and variance are computed one after the other, since
-    the difference of two large sums would lose digits.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        if not self.training:
-            return super().forward(input)
-        values = input.float()
-        over = [dimension for dimension in range(values.ndim) if dimension != 1]
-        count = _sum(values.new_tensor(values.numel() / values.shape[1]))
-        shape = [1, -1] + [1] * (values.ndim - 2)
-        mean = _sum(values.sum(over)) / count
-        centred = values - mean.view(shape)
-        variance = _sum(centred.square().sum(over)) / count
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-                momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-                self.running_mean.lerp_(mean, momentum)
-                self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), momentum)
-        scaled = centred * torch.rsqrt(variance + self.eps).view(shape)
-        if self.affine:
-            scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
-        return scaled.to(input.dtype)
-
-
-class _SynchronizedBatchNorm1d(_SynchronizedBatchNorm, nn.BatchNorm1d):
-    pass
-
-
-class _SynchronizedBatchNorm2d(_SynchronizedBatchNorm, nn.BatchNorm2d):
-    pass
-
-
-_SYNCHRONIZED: Final[dict[type[nn.Module], type[_SynchronizedBatchNorm]]] = {
-    nn.BatchNorm1d: _SynchronizedBatchNorm1d,
-    nn.BatchNorm2d: _SynchronizedBatchNorm2d,
-}
+                process.stop(_JOIN_TIMEOUT if finished else 0)
 
 
 def _run(errors: Connection, group: ProcessGroup, call: bytes) -> None:
@@ -258,12 +236,12 @@ def _run(errors: Connection, group: ProcessGroup, call: bytes) -> None:
     target, args = pickle.loads(call)  # noqa: S301 - from the first process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles Ctrl-C
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    torch.set_num_threads(_threads_per_process(group.size))
-    errors.send(_READY)
+    torch.set_num_threads(_threads_per_process(group.local_size))
+    errors.send_bytes(READY)
     try:
         target(group, *args)
     except AssayError as error:
-        errors.send(str(error))
+        errors.send_bytes(str(error).encode())
     finally:
         errors.close()
 
@@ -275,14 +253,21 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _first_error(errors: list[Connection], error: RuntimeError) -> Exception:
-    for receiver in errors:
-        try:
-            if receiver.poll(1):
-                return AssayError(receiver.recv())
-        except EOFError:
-            return AssayError("a training process died: free some memory and continue with --resume")
-    return error
+def _receive_ready(connection: Connection) -> None:
+    try:
+        message = connection.recv_bytes()
+    except (EOFError, OSError) as error:
+        raise AssayError("a training process did not start: free some memory and try again") from error
+    if message != READY:
+        raise AssayError(message.decode())
+
+
+def _receive_error(connection: Connection, timeout: float) -> str | None:
+    """Return the message of a process that ended, within `timeout` seconds."""
+    try:
+        return connection.recv_bytes().decode() if connection.poll(timeout) else None
+    except (EOFError, OSError):
+        return _DIED
 
 
 def _threads_per_process(count: int) -> int:
@@ -294,22 +279,28 @@ def _memory_format(name: str) -> torch.memory_format:
     return found
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((_HOST, 0))
+def free_port(host: str) -> int:
+    """Return a free port of an address of this machine."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as free:
+        free.bind((host, 0))
         port: int = free.getsockname()[1]
     return port
 
 
 @contextmanager
-def _single_machine_communication() -> Iterator[None]:
-    """Restrict gloo to the loopback interface within the block, unless the environment names another."""
+def gloo_interface(host: str) -> Iterator[None]:
+    """Let gloo use the loopback interface if process 0 is there, unless the environment names an interface."""
     name = "GLOO_SOCKET_IFNAME"
-    chosen = name in os.environ
-    if not chosen:
-        os.environ[name] = "lo" if os.path.exists("/sys/class/net/lo") else "lo0"  # noqa: PTH110
+    if name in os.environ or not _is_loopback(host):
+        yield
+        return
+    os.environ[name] = "lo" if os.path.exists("/sys/class/net/lo") else "lo0"  # noqa: PTH110
     try:
         yield
     finally:
-        if not chosen:
-            del os.environ[name]
+        del os.environ[name]
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")

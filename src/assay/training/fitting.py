@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
 from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
@@ -44,17 +45,26 @@ from assay.training.dataloaders import (
 from assay.training.device import Device, deterministic_algorithms, select_device, torch_threads
 from assay.training.distributed import (
     ProcessGroup,
-    restore_batch_norm,
-    synchronize_batch_norm,
     training_processes,
 )
 from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits, uses_cached_embeddings
 from assay.training.heap import reuse_freed_memory
-from assay.training.history import EpochListener, History, RunLog, format_epoch, write_metrics, write_step_losses
+from assay.training.history import (
+    METRICS_FILE,
+    EpochListener,
+    History,
+    RunLog,
+    follow_epochs,
+    format_epoch,
+    write_metrics,
+    write_step_losses,
+)
 from assay.training.lightning_module import ClassifierModule
 from assay.training.lightning_trainer import make_trainer, quiet_lightning, raise_on_interrupt
 from assay.training.loss import loss_weights
+from assay.training.nodes import Nodes, RemoteProcesses, pickled
 from assay.training.sampling import BatchSampler
+from assay.training.synchronized_batch_norm import restore_batch_norm, synchronize_batch_norm
 from assay.training.training_schedule import TrainingSchedule
 
 BatchLoader = DataLoader[Batch | AssayError]
@@ -72,6 +82,7 @@ def fit(
     progress: Progress = no_progress,
     on_epoch: EpochListener | None = None,
     profile: Profile | None = None,
+    machines: Nodes | RemoteProcesses | None = None,
 ) -> History:
     """Train a network in place; it ends with the weights of the best epoch, in evaluation mode on the CPU.
 
@@ -99,18 +110,21 @@ def fit(
         progress: called after every batch.
         on_epoch: called after every epoch of this session, once its checkpoint is written.
         profile: accumulates the time of every phase; none: no profiling.
+        machines: where the processes run that share every batch; none: `train.devices` processes on this machine.
 
     Raises:
         AssayError: a split is empty, an image cannot be read, the loss is not finite, the device has too
             little memory, or the checkpoint to resume from is damaged or belongs to another run.
         UsageError: the recipe requests a device that is not available, freezes more stages than there are,
-            or gives batch norm in the head a single image.
+            or gives batch norm in the head a single image, or a head is to be trained on several machines.
         TrainingInterruptedError: Ctrl-C or a termination signal.
     """
     classes = network.head.fc.out_features
     check_split("training", train, classes)
     check_split("validation", val, classes)
     check_batch_norm(recipe, len(train.targets))
+    if machines is not None:
+        check_several_machines(recipe)
     device = select_device(recipe.train, on_embeddings=uses_cached_embeddings(recipe))
     training = _TrainingRun(network, recipe, train, val, run, device, RunLog(run / "training.log"), profile)
     try:
@@ -119,10 +133,15 @@ def fit(
                 training.clear()
             state = training.resume()
             if state is None or not state.finished:
-                processes = 1 if training.on_embeddings else recipe.train.devices
-                other = replace(training, profile=None)
-                with training_processes(processes, _train_in_process, other, state) as group:
-                    state = training.train(state, embeddings, progress, on_epoch, group)
+                call = partial(pickled, _train_in_process, replace(training, profile=None), state)
+                if machines is not None and not isinstance(machines, Nodes):
+                    with follow_epochs(run / METRICS_FILE, on_epoch, after=state.epoch if state else 0):
+                        machines.run(call(), recipe.train.devices)
+                    state = load_training_state(training.last_checkpoint)
+                else:
+                    processes = 1 if training.on_embeddings else recipe.train.devices
+                    with training_processes(processes, call, machines) as group:
+                        state = training.train(state, embeddings, progress, on_epoch, group)
             return training.finish(state)
     except AssayError as error:
         training.log.write(f"stopped: {error}")
@@ -312,7 +331,7 @@ class _TrainingRun:
         )
 
     def _write_tables(self, state: TrainingState) -> None:
-        write_metrics(self.folder / "metrics.csv", state.metrics)
+        write_metrics(self.folder / METRICS_FILE, state.metrics)
         write_step_losses(self.folder / "steps.csv", state.step_losses)
 
     def _describe(self) -> str:
@@ -322,6 +341,18 @@ class _TrainingRun:
             f" precision {self.device.precision}, torch {torch.__version__},"
             f" {torch.get_num_threads()} threads"
         )
+
+
+def check_several_machines(recipe: Recipe) -> None:
+    """Check that a recipe can be trained on several machines.
+
+    Raises:
+        UsageError: it trains only heads, or searches.
+    """
+    if recipe.train.strategy == "auto":
+        raise UsageError("the strategy auto trains on one machine: set train.strategy to another one, such as finetune")
+    if uses_cached_embeddings(recipe):
+        raise UsageError("a head on embeddings is trained by one process: leave the options for several machines out")
 
 
 def _batch_sizes(loader: BatchLoader) -> list[int]:

@@ -3,7 +3,9 @@
 Imports no torch.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +14,10 @@ from assay.core.errors import AssayError
 from assay.core.files import write_text
 from assay.core.printable_text import printable
 from assay.recipe import TrainSpec
+
+METRICS_FILE = "metrics.csv"
+"""One row per epoch."""
+_FOLLOW_INTERVAL = 0.5
 
 
 class TrainingInterruptedError(AssayError):
@@ -108,6 +114,40 @@ def read_metrics(path: Path) -> tuple[EpochMetrics, ...]:
         epoch = int(values.pop("epoch"))
         rows.append(EpochMetrics(epoch=epoch, **{name: float(value) for name, value in values.items()}))
     return tuple(rows)
+
+
+@contextmanager
+def follow_epochs(path: Path, listener: EpochListener | None, after: int) -> Iterator[None]:
+    """Call a listener for every epoch that another process writes to `metrics.csv` within the block.
+
+    Args:
+        path: the file, which may not exist yet.
+        listener: called in another thread; at the end of the block, in this one.
+        after: number of epochs that are known already.
+    """
+    if listener is None:
+        yield
+        return
+    ended, known = threading.Event(), after
+
+    def check() -> None:
+        nonlocal known
+        for row in (read_metrics(path) if path.is_file() else ())[known:]:
+            known = row.epoch
+            listener(row)
+
+    def watch() -> None:
+        while not ended.wait(_FOLLOW_INTERVAL):
+            check()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    check()
 
 
 def write_step_losses(path: Path, losses: Sequence[Sequence[float]]) -> None:

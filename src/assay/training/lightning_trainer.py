@@ -60,7 +60,8 @@ def make_trainer(
     strategy = ddp_strategy(group, device, unfreezes=spec.strategy == "staged") if several else "auto"
     return Trainer(
         accelerator=device.kind,
-        devices=group.size,
+        devices=group.local_size,
+        num_nodes=group.nodes,
         strategy=strategy,
         precision=device.lightning_precision,
         max_epochs=epochs,
