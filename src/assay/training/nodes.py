@@ -36,7 +36,7 @@ _START_TIMEOUT: Final = 3600.0
 """Seconds that another machine waits for the first one, which reads the photos before it listens."""
 _RETRY_INTERVAL: Final = 1.0
 _MAX_HELLO_BYTES: Final = 1024
-_LAST_WORDS: Final = 10.0
+_EXIT_TIMEOUT: Final = 10.0
 """Seconds that processes have to end by themselves after the training."""
 
 
@@ -198,7 +198,7 @@ def _watch(connection: Connection, processes: list[TrainingProcess]) -> None:
                     "the training ended on the first machine before it was complete: see its message there"
                 )
             for process in processes:
-                process.stop(_LAST_WORDS)
+                process.stop(_EXIT_TIMEOUT)
             return
 
 
