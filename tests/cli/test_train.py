@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,27 @@ def test_profile_prints_time_by_stage(assay, colours: Path, tiny: Recipe, tmp_pa
     for name in ("waiting for photos", "backward", "writing and evaluating the bundle", "report"):
         assert name in result
     assert (tmp_path / "a" / "profile.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nodes", "2"], "--nodes and --rendezvous belong together"),
+        (["--rendezvous", "127.0.0.1:29500"], "--nodes and --rendezvous belong together"),
+        (["--nodes", "2", "--rendezvous", "host"], r"must look like 10\.0\.0\.1:29500"),
+        (["--nodes", "2", "--rendezvous", "127.0.0.1:29500"], "the strategy auto trains on one machine"),
+        (["--nodes", "2", "--rendezvous", "127.0.0.1:29500", "--cluster", "ray"], "leave --nodes and --rendezvous out"),
+        (
+            ["--node-rank", "1", "--rendezvous", "127.0.0.1:29500"],
+            "--node-rank takes everything from the first machine",
+        ),
+    ],
+)
+def test_options_for_several_machines_that_do_not_fit(
+    assay, colours: Path, tmp_path: Path, options: list[str], message: str
+):
+    result = assay("train", colours, "--run", tmp_path / "run", *options)
+    assert result.code == 2
+    assert re.search(message, result.err)
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -36,3 +36,25 @@ def test_wrong_usage_exits_with_code_2(assay, colours: Path, recipe_file: Path, 
     result = assay("tune", colours, "-r", recipe_file, "--run", tmp_path / "a", *arguments)
     assert result.code == 2
     assert result.err.count("\n") == 1
+
+
+def test_a_search_resumes_from_its_folder(assay, colours: Path, recipe_file: Path, tmp_path: Path):
+    first = assay("tune", colours, "-r", recipe_file, "--set", "train.lr=0.02,0.1", "--run", tmp_path / "a", "--json")
+    again = assay("tune", "--resume", tmp_path / "a", "--json")
+    settings = [[trial["settings"] for trial in json.loads(result.out)["trials"]] for result in (first, again)]
+    assert settings[0] == settings[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give the photos to train on and a recipe"),
+        (["--resume", "a", "--trials", "3"], "--resume takes all settings from the folder"),
+        (["--resume", "a"], "holds no search"),
+    ],
+)
+def test_what_cannot_be_resumed(assay, tmp_path: Path, arguments: list[str], message: str, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = assay("tune", *arguments)
+    assert result.code == 2
+    assert message in result.err

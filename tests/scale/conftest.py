@@ -1,11 +1,8 @@
-"""A bundle, photos, an S3 server and a Ray cluster for distributed prediction."""
+"""A bundle, photos and an S3 server for distributed prediction."""
 
-import gc
-import signal
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import fsspec
 import numpy as np
@@ -13,7 +10,6 @@ import pytest
 from PIL import Image
 
 from assay.scale.batch_predict import PredictJob, predict_locally, predict_partitions
-from assay.scale.cluster import ray_cluster
 
 _ACCESS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -69,17 +65,3 @@ def bucket(s3_server: Bucket) -> Iterator[str]:
             patch.setenv(name, value)
         fsspec.filesystem("s3").mkdir("photos")
         yield "s3://photos"
-
-
-@pytest.fixture(scope="module")
-def ray(bucket: str) -> Iterator[Any]:
-    """Ray with a cluster of two processors; its processes see the S3 server."""
-    del bucket
-    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with ray_cluster(cpus=2, memory=100 << 20) as module:
-        yield module
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
-    with warnings.catch_warnings():
-        # Ray does not wait for the processes that it has ended.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()

@@ -1,4 +1,4 @@
-"""Prediction by Ray Data on a cluster of this machine."""
+"""Prediction by Ray Data on a cluster of this machine, in a process of its own that is killed if it hangs."""
 
 import os
 import signal
@@ -11,41 +11,52 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pytest
+from process_groups import call_in_group
 from pyarrow import parquet
 
 from assay.core.errors import AssayError
 from assay.scale.batch_predict import PredictJob, predict_partitions
+from assay.scale.cluster import ray_cluster
 from assay.scale.partitions import PartitionResult
 from assay.scale.ray_predict import predict_on_ray
 
-# Ray Data deprecates settings that it sets itself.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-
-MakeJob = Callable[..., PredictJob]
 PredictLocal = Callable[..., Path]
+_TIMEOUT = 560
+_MEMORY = 100 << 20
 
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("part-*"))}
 
 
-def _predict(job: PredictJob, ray: Any, *inputs: object) -> Any:
+def _job(bundle: str, out: str) -> PredictJob:
+    return PredictJob(Path(bundle), out, "onnxruntime", "fp32", 1)
+
+
+def _predict(job: PredictJob, ray: Any, *inputs: str) -> Any:
     classifier = job.load()
     run = predict_on_ray(job, classifier.preprocess, ray)
-    return predict_partitions(job, classifier, [str(name) for name in inputs], run)
+    return predict_partitions(job, classifier, inputs, run)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_files_are_those_of_one_machine(
-    ray: Any, make_job: MakeJob, predict_local: PredictLocal, many_photos: Path, bucket: str
+    colour_bundle: Path, predict_local: PredictLocal, many_photos: Path, bucket: str, tmp_path: Path
 ):
-    job = make_job()
-    summary = _predict(job, ray, many_photos)
-    assert (summary.count, summary.unreadable) == (598, 2)
-    assert _files(Path(job.out)) == _files(predict_local(str(many_photos)))
+    expected = predict_local(str(many_photos))
+    call_in_group(_compare_files, colour_bundle, many_photos, expected, bucket, tmp_path, timeout=_TIMEOUT)
 
-    store = make_job(f"{bucket}/by-ray")
-    fsspec.filesystem("s3").put_file(many_photos / "001.png", "photos/one/001.png")
-    assert _predict(store, ray, f"{bucket}/one").count == 1
+
+def _compare_files(bundle: str, photos: str, expected: str, bucket: str, folder: str) -> None:
+    job = _job(bundle, f"{folder}/out")
+    with ray_cluster(cpus=2, memory=_MEMORY) as ray:
+        summary = _predict(job, ray, photos)
+        assert (summary.count, summary.unreadable) == (598, 2)
+        assert _files(Path(job.out)) == _files(Path(expected))
+
+        fsspec.filesystem("s3").put_file(f"{photos}/001.png", "photos/one/001.png")
+        assert _predict(_job(bundle, f"{bucket}/by-ray"), ray, f"{bucket}/one").count == 1
 
 
 def _kill(title: str) -> bool:
@@ -63,10 +74,16 @@ def _kill(title: str) -> bool:
 
 
 @pytest.mark.slow
-def test_processes_are_killed(ray: Any, make_job: MakeJob, predict_local: PredictLocal, many_photos: Path, tmp_path):
-    parquet.write_table(pa.table({"path": sorted(map(str, many_photos.iterdir())) * 10}), tmp_path / "paths.parquet")
-    expected = _files(predict_local(str(tmp_path / "paths.parquet")))
-    job, killed = make_job(), []
+@pytest.mark.timeout(600)
+def test_processes_are_killed(colour_bundle: Path, predict_local: PredictLocal, many_photos: Path, tmp_path: Path):
+    table = tmp_path / "paths.parquet"
+    parquet.write_table(pa.table({"path": sorted(map(str, many_photos.iterdir())) * 10}), table)
+    expected = predict_local(str(table))
+    call_in_group(_kill_processes, colour_bundle, table, expected, tmp_path, timeout=_TIMEOUT)
+
+
+def _kill_processes(bundle: str, table: str, expected: str, folder: str) -> None:
+    job, killed = _job(bundle, f"{folder}/out"), []
 
     def kill() -> None:
         for wanted, title in ((1, "ray::MapWorker"), (4, "ray::MapBatches"), (8, "ray::MapWorker")):
@@ -74,25 +91,33 @@ def test_processes_are_killed(ray: Any, make_job: MakeJob, predict_local: Predic
                 time.sleep(0.005)
             killed.append(_kill(title))
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    summary = _predict(job, ray, tmp_path / "paths.parquet")
-    killer.join()
+    with ray_cluster(cpus=2, memory=_MEMORY) as ray:
+        killer = threading.Thread(target=kill)
+        killer.start()
+        summary = _predict(job, ray, table)
+        killer.join()
     assert killed[0]
     assert (summary.count, summary.unreadable) == (5980, 20)
-    assert _files(Path(job.out)) == expected
+    assert _files(Path(job.out)) == _files(Path(expected))
 
 
 @pytest.mark.slow
-def test_the_error_of_a_task_is_a_sentence(ray: Any, make_job: MakeJob, tmp_path: Path):
-    parquet.write_table(pa.table({"image": [b"x"] * 3}), tmp_path / "table.parquet")
-    job = make_job()
+@pytest.mark.timeout(600)
+def test_the_error_of_a_task_is_a_sentence(colour_bundle: Path, tmp_path: Path):
+    call_in_group(_shorten_a_table, colour_bundle, tmp_path, timeout=_TIMEOUT)
+
+
+def _shorten_a_table(bundle: str, folder: str) -> None:
+    table = Path(folder) / "table.parquet"
+    parquet.write_table(pa.table({"image": [b"x"] * 3}), table)
+    job = _job(bundle, f"{folder}/out")
     classifier = job.load()
-    run = predict_on_ray(job, classifier.preprocess, ray)
+    with ray_cluster(cpus=2, memory=_MEMORY) as ray:
+        run = predict_on_ray(job, classifier.preprocess, ray)
 
-    def shortened(partitions: Sequence[int]) -> Iterator[PartitionResult]:
-        parquet.write_table(pa.table({"image": [b"x"]}), tmp_path / "table.parquet")
-        return run(partitions)
+        def shortened(partitions: Sequence[int]) -> Iterator[PartitionResult]:
+            parquet.write_table(pa.table({"image": [b"x"]}), table)
+            return run(partitions)
 
-    with pytest.raises(AssayError, match=r"table.parquet has fewer rows than when the photos were listed"):
-        predict_partitions(job, classifier, [str(tmp_path / "table.parquet")], shortened)
+        with pytest.raises(AssayError, match=r"table.parquet has fewer rows than when the photos were listed"):
+            predict_partitions(job, classifier, [str(table)], shortened)

@@ -1,10 +1,22 @@
 """Commands that start other processes, such as those of Ray: they and their processes end after a hard time limit."""
 
+import inspect
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+
+_CALL = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("case", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["case"] = module
+spec.loader.exec_module(module)
+getattr(module, sys.argv[2])(*sys.argv[3:])
+"""
 
 
 def run_group(
@@ -29,3 +41,19 @@ def run_group(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
+def call_in_group(function: Callable[..., None], *arguments: object, timeout: float) -> None:
+    """Call a function of a test module in a process of its own, as by `run_group`; it fails if the function raises.
+
+    Args:
+        function: on the top level of its module.
+        arguments: are passed as text.
+        timeout: in seconds.
+    """
+    path = inspect.getsourcefile(function)
+    texts = [str(argument) for argument in arguments]
+    command = [sys.executable, "-c", _CALL, path, function.__name__, *texts]
+    support = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    ended = run_group(command, timeout, {"PYTHONPATH": support})
+    assert ended.returncode == 0, ended.stdout + ended.stderr

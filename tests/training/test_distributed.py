@@ -1,4 +1,7 @@
-"""Training by two processes: the loss curve of one, resuming with another number of processes, and failures."""
+"""Training by two processes: the loss curve of one, resuming with another number of processes, and failures.
+
+Every training runs in a process of its own, which is killed if it hangs.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from noisy_pictures import SIDE, NoisyPictures
+from process_groups import call_in_group
 
 from assay.core.errors import AssayError
 from assay.nets import create_classifier
@@ -15,6 +19,8 @@ from assay.recipe import Recipe, load_recipe
 from assay.training import History, LabeledImages, fit
 from assay.training.distributed import ProcessGroup
 from assay.training.sampling import BatchSampler, SequentialSampler
+
+_TIMEOUT = 280
 
 
 def _images(count: int, broken: int | None = None) -> LabeledImages:
@@ -59,6 +65,11 @@ def test_every_image_is_in_one_share():
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one_and_any_number_resumes(tmp_path: Path):
+    call_in_group(_compare_loss_curves, tmp_path, timeout=_TIMEOUT)
+
+
+def _compare_loss_curves(folder: str) -> None:
+    tmp_path = Path(folder)
     settings = {"ema_decay": 0.9, "balance": "weights", "gradient_clip": 1.0, "epochs": 3}
     one = _fit(tmp_path / "one", _recipe(**settings))
     two = _fit(tmp_path / "two", _recipe(**settings, devices=2))
@@ -86,6 +97,11 @@ def test_two_processes_have_the_loss_curve_of_one_and_any_number_resumes(tmp_pat
 
 @pytest.mark.slow
 def test_layers_that_are_unfrozen_later_and_early_stopping(tmp_path: Path):
+    call_in_group(_compare_staged_training, tmp_path, timeout=_TIMEOUT)
+
+
+def _compare_staged_training(folder: str) -> None:
+    tmp_path = Path(folder)
     settings = {
         "strategy": "staged",
         "epochs": 6,
@@ -102,8 +118,12 @@ def test_layers_that_are_unfrozen_later_and_early_stopping(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("position", [0, 1])
 def test_an_image_that_cannot_be_read_is_reported_by_any_process(position: int, tmp_path: Path):
+    call_in_group(_read_a_broken_image, position, tmp_path, timeout=_TIMEOUT)
+
+
+def _read_a_broken_image(position: str, folder: str) -> None:
     recipe = _recipe(devices=2)
     order = next(iter(BatchSampler(SequentialSampler(75), 16)))
-    broken = _images(75, order[position][0])
+    broken = _images(75, order[int(position)][0])
     with pytest.raises(AssayError, match=r"picture.png can no longer be read"):
-        _fit(tmp_path, recipe, train=replace(broken))
+        _fit(Path(folder), recipe, train=replace(broken))
