@@ -22,6 +22,7 @@ from predict_many import bottles
 _MARK = "ASSAY_BENCHMARK_RUN"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _INTERVAL = 0.1
+_SHOWN = 12
 
 
 class ProcessorTime:
@@ -31,6 +32,7 @@ class ProcessorTime:
         self._mark = f"{_MARK}={mark}".encode()
         self._seconds: dict[tuple[str, str], float] = {}
         self._known: dict[tuple[str, str], bool] = {}
+        self._titles: dict[tuple[str, str], str] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -40,6 +42,13 @@ class ProcessorTime:
         self._done.set()
         self._thread.join()
         return sum(self._seconds.values())
+
+    def by_title(self) -> list[tuple[float, str]]:
+        """Return the seconds by the titles of processes, most first; Ray sets titles such as `ray::MapWorker`."""
+        totals: dict[str, float] = {}
+        for key, seconds in self._seconds.items():
+            totals[self._titles[key]] = totals.get(self._titles[key], 0) + seconds
+        return sorted(((seconds, title) for title, seconds in totals.items()), reverse=True)
 
     def _watch(self) -> None:
         while not self._done.wait(_INTERVAL):
@@ -57,15 +66,28 @@ class ProcessorTime:
             return
         if self._known[key]:
             self._seconds[key] = (int(fields[11]) + int(fields[12])) / _TICKS
+            self._titles[key] = self._title(process) or self._titles.get(key, "")
+
+    @staticmethod
+    def _title(process: Path) -> str:
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            return ""
+        names = [word.rpartition("/")[2] for word in words if word and not word.startswith("-")]
+        return names[0] if names and names[0].startswith("ray::") else " ".join(names[:2])[:40]
 
 
 def run(name: str, command: list[str]) -> dict[str, float]:
-    """Run a command; return its processor time and wall time in seconds."""
+    """Run a command; print the processor time of its processes; return their sum and the wall time in seconds."""
     begin = time.perf_counter()
     clock = ProcessorTime(name)
     subprocess.run(command, check=True, env={**os.environ, _MARK: name}, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - begin
-    return {"processor": clock.stop(), "wall": wall}
+    seconds = clock.stop()
+    for part, title in clock.by_title()[:_SHOWN]:
+        print(f"  {part:7.1f} s  {title}")
+    return {"processor": seconds, "wall": wall}
 
 
 def main() -> None:
