@@ -36,6 +36,10 @@ def run_group(
     )
     try:
         out, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, errors = process.communicate()
+        raise AssertionError(f"not finished after {timeout} s\n{out}\n{errors}") from None
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
