@@ -42,8 +42,7 @@ def _report(page: Page, run: Path) -> bytes:
 def _web_page(page: Page, address: str, photo: Path) -> bytes:
     page.goto(address)
     page.locator("input[type=file]").first.set_input_files(photo)
-    page.get_by_text("%").first.wait_for()
-    page.get_by_text("heat map", exact=False).first.click()
+    page.get_by_role("img", name="Heat map of").wait_for()
     page.wait_for_timeout(1500)
     return page.screenshot()
 

@@ -1,6 +1,8 @@
 """The studio in a real browser: every view, by mouse and by keyboard, wide and narrow, light and dark."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,18 +18,38 @@ from assay.recipe import Recipe
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 _VIEWS = ("photos", "check", "train", "understand", "try", "use")
+LOOKS = pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (360, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.slow),
+        pytest.param(360, "light", marks=pytest.mark.slow),
+    ],
+)
 
 
 @pytest.fixture(scope="module")
 def trained(
-    build_once, colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory
+    build_once, colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory, eventually: Callable[..., None]
 ) -> Iterator[StudioServer]:
     built = build_once("studio-project", lambda folder: build_trained_project(folder, colours, tiny))
     folder = tmp_path_factory.mktemp("studio") / "trained"
     shutil.copytree(built, folder)
     paint(folder / f"{HOSTILE}.png", seed=99)
+    shutil.copytree(folder / "runs" / "run-1", folder / "runs" / "run-2")
     with studio_server(folder) as running:
+        check_and_compare(running, eventually)
         yield running
+
+
+def check_and_compare(studio: StudioServer, eventually: Callable[..., None]) -> None:
+    """Fill the pages Check and Train."""
+    with studio.client() as client:
+        client.post("/api/check", json={})
+        client.post("/api/compare", json={"runs": ["run-1", "run-2"]})
+        pages = (("/check/live", "labelled photos of"), ("/train/live", "Comparison on the same photos"))
+        eventually(lambda: all(text in client.get(page).text for page, text in pages), 120)
 
 
 @pytest.fixture
@@ -35,6 +57,17 @@ def photos_folder(tmp_path: Path) -> Path:
     for number in range(40):
         paint(tmp_path / "photos" / f"{'cup' if number % 2 else 'bowl'}-{number:03}.png", seed=number)
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudioServer, Path]]:
+    """A studio that was started without a folder, and the user's home."""
+    home = tmp_path_factory.mktemp("start") / "home"
+    for name in ("cups", "mugs"):
+        for number in range(6):
+            paint(home / name / f"{number}.png", seed=number)
+    with studio_server(None, home.parent / "state", home) as running:
+        yield running, home
 
 
 @pytest.fixture
@@ -68,8 +101,7 @@ def fair(page: Any) -> None:
     assert [(item["impact"], item["id"], item["nodes"][0]["html"]) for item in found] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360], ids=["wide", "narrow"])
+@LOOKS
 def test_every_view_is_accessible(browser: Any, trained: StudioServer, width: int, scheme: str):
     for page in opened(browser, trained, viewport={"width": width, "height": 800}, color_scheme=scheme):
         for view in _VIEWS:
@@ -77,6 +109,7 @@ def test_every_view_is_accessible(browser: Any, trained: StudioServer, width: in
             page.locator("main").wait_for()
             if view == "photos":
                 page.locator(".tile.loaded").first.wait_for()
+            page.evaluate("for (const item of document.querySelectorAll('details')) item.open = true")
             fair(page)
         page.goto(f"{trained.url}/photos")
         page.locator(".tile.loaded").first.click()
@@ -87,6 +120,66 @@ def test_every_view_is_accessible(browser: Any, trained: StudioServer, width: in
             page.locator(dialog).wait_for()
             fair(page)
             page.keyboard.press("Escape")
+
+
+@LOOKS
+def test_the_full_report_is_accessible(browser: Any, trained: StudioServer, width: int, scheme: str):
+    """As a file: the studio serves it in a sandbox, where nothing can be run to check it."""
+    with trained.client() as client:
+        answer = client.get("/understand/run-1/report")
+    assert answer.headers["content-security-policy"].endswith("sandbox")
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.set_content(answer.text)
+    fair(page)
+    page.close()
+
+
+def test_the_page_of_a_check_is_accessible(browser: Any, colours: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "assay.cli.main", "check", colours, "--html", tmp_path / "check.html"]
+    subprocess.run([*command, "--fail-on", "never"], check=True, capture_output=True)
+    for scheme, width in (("light", 1280), ("dark", 360)):
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page.goto((tmp_path / "check.html").as_uri())
+        fair(page)
+        page.close()
+
+
+@LOOKS
+def test_the_start_page_is_accessible_and_opens_a_project(
+    browser: Any, start: tuple[StudioServer, Path], width: int, scheme: str
+):
+    studio, home = start
+    for page in opened(browser, studio, viewport={"width": width, "height": 800}, color_scheme=scheme):
+        page.goto(f"{studio.url}/projects")
+        page.get_by_role("heading", name="Choose or create a folder").wait_for()
+        fair(page)
+        page.get_by_role("link", name="cups", exact=True).click()
+        page.get_by_role("button", name="Open this folder").click()
+        page.locator(".tile.loaded").first.wait_for()
+        fair(page)
+        page.get_by_role("link", name="Change").click()
+        page.get_by_role("button", name="Open cups").wait_for()
+        fair(page)
+        page.goto(f"{studio.url}/projects?at=/etc")
+        page.get_by_text("is not shown here").wait_for()
+        fair(page)
+    assert (home / "cups" / ".studio").is_dir()
+
+
+def test_a_tab_of_another_project_leaves_it(browser: Any, start: tuple[StudioServer, Path]):
+    studio, home = start
+    for page in opened(browser, studio):
+        for name in ("cups", "mugs"):
+            page.goto(f"{studio.url}/projects?at={home / name}")
+            page.get_by_role("button", name="Open this folder").click()
+            page.locator(".tile.loaded").first.wait_for()
+            if name == "cups":
+                other = page.context.new_page()
+                other.goto(f"{studio.url}/train")
+                other.locator("main").wait_for()
+        other.bring_to_front()
+        other.locator(".project bdi", has_text="mugs").wait_for()
+        other.close()
 
 
 def test_photos_are_selected_labelled_and_undone(browser: Any, studio: StudioServer, photos_folder: Path):

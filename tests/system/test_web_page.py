@@ -13,6 +13,15 @@ from assay.recipe import PreprocessSpec, ServeSpec
 from assay.serving.auth.keys import KeyManager
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
+LOOKS = pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (360, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.slow),
+        pytest.param(360, "light", marks=pytest.mark.slow),
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +96,7 @@ def test_photo_is_classified_when_chosen(page: Any, painted: Callable[..., bytes
     page.get_by_role("img", name="Heat map of photo.jpg").wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360], ids=["wide", "narrow"])
+@LOOKS
 def test_every_view_is_accessible(browser: Any, url: str, painted: Callable[..., bytes], width: int, scheme: str):
     for opened in _opened(browser, url, width, scheme):
         opened.set_input_files("#photo-file", _file(painted((230, 20, 30), (64, 80))))

@@ -314,7 +314,7 @@ def training_callbacks(
 
 
 def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") -> "TrainCallbacks":
-    """Return callbacks that write events: settings, data, candidate, plan and epoch."""
+    """Return callbacks that write events: settings, data, candidate, plan, epoch and search_end."""
     from dataclasses import asdict
 
     from assay.data import SPLITS
@@ -331,6 +331,7 @@ def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") ->
         ),
         on_epoch=lambda row: log.write("epoch", **asdict(row)),
         on_candidate=lambda candidate: log.write("candidate", **candidate.to_dict()),
+        on_search_end=lambda: log.write("search_end"),
         on_plan=lambda plan: log.write("plan", seconds=plan.seconds, epochs=plan.recipe.train.epochs),
     )
 

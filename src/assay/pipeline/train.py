@@ -64,6 +64,8 @@ class TrainCallbacks:
     """Called before the strategy `auto` fine-tunes."""
     on_network: Callable[[str], None] | None = None
     """Called before the strategy `auto` fine-tunes one of several networks, with its name."""
+    on_search_end: Callable[[], None] | None = None
+    """Called after the last candidate of the strategy `auto`; what follows is the evaluation and the report."""
     on_history: Callable[[History], None] | None = None
     """Called after the last epoch, if there was one."""
     profile: Profile | None = None
@@ -403,6 +405,7 @@ def _search(
             on_plan=callbacks.on_plan,
             on_network=callbacks.on_network,
             on_epoch=callbacks.on_epoch,
+            on_end=callbacks.on_search_end,
             started=started,
         )
     curve = None

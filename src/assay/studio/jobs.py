@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ _NAME = re.compile(r"(\d+)-[a-z]+")
 _MAX_OUTPUT: Final = 64 << 20
 _MAX_KEPT_EVENTS: Final = 5000
 _TAIL: Final = 4000
+_LINES: Final = 64 << 10
 _INTERRUPTED: Final = 130
 
 
@@ -113,7 +115,7 @@ class Job:
         errors = [str(event.get("message", "")) for event in self.events if event["event"] == "error"]
         if errors:
             return errors[-1]
-        tail = self._tail().strip()
+        tail = self._tail(_ERRORS).strip()
         if self.exit_code is None:
             return "The process ended without a result; perhaps memory ran out, or it was killed." + (
                 f" It last wrote: {tail.splitlines()[-1]}" if tail else ""
@@ -142,6 +144,10 @@ class Job:
             return read_text(self.folder / _OUTPUT, _MAX_OUTPUT)
         except (OSError, ValueError):
             return ""
+
+    def last_lines(self) -> list[str]:
+        """Return the last lines that the command printed, up to 64 KiB; the first one may be incomplete."""
+        return self._tail(_OUTPUT, _LINES).splitlines()
 
     def stop(self) -> None:
         """Ask the command to stop: Ctrl-C, after which training keeps the best classifier so far.
@@ -198,11 +204,11 @@ class Job:
         times = [event["time"] for event in self.events if isinstance(event.get("time"), int | float)]
         return max(times, default=self.started)
 
-    def _tail(self) -> str:
+    def _tail(self, name: str, length: int = _TAIL) -> str:
         try:
-            with open_file(self.folder / _ERRORS) as stream:
+            with open_file(self.folder / name) as stream:
                 stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, stream.tell() - _TAIL))
+                stream.seek(max(0, stream.tell() - length))
                 return stream.read().decode("utf-8", "replace")
         except OSError:
             return ""
@@ -213,6 +219,7 @@ class JobStore:
 
     def __init__(self, folder: Path, project: Path) -> None:
         self._folder, self._project = folder, project
+        self._lock = threading.Lock()
         self.jobs: list[Job] = []
         self.listeners: list[Callable[[Job], None]] = []
         """Called when a job has ended."""
@@ -271,13 +278,14 @@ class JobStore:
         return next((job for job in reversed(self.jobs) if job.kind == kind and job.running), None)
 
     def refresh(self) -> bool:
-        """Read the files of running jobs; return whether anything changed."""
+        """Read the files of running jobs; return whether anything changed. Thread-safe."""
         changed = False
-        for job in [job for job in self.jobs if job.running]:
-            changed |= job.refresh()
-            if not job.running:
-                for listener in self.listeners:
-                    listener(job)
+        with self._lock:
+            for job in [job for job in self.jobs if job.running]:
+                changed |= job.refresh()
+                if not job.running:
+                    for listener in self.listeners:
+                        listener(job)
         return changed
 
 

@@ -63,7 +63,8 @@ async def thumbnail(request: Request) -> Response:
     data = studio.thumbnails.cached(key)
     if data is None:
         try:
-            data = await asyncio.wrap_future(studio.thumbnails.request(studio.project.path(photo), key))
+            making = studio.thumbnails.request(studio.project.path(photo), key)
+            data = await asyncio.shield(asyncio.wrap_future(making))  # others may wait for the same one
         except AssayError as error:
             return JSONResponse({"error": str(error)}, 422)
     return Response(data, media_type=_JPEG, headers={"cache-control": _IMMUTABLE})

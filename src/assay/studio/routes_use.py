@@ -10,11 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from assay.bundle import Bundle
 from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier
 from assay.inference.explanation import MAX_SIDE
 from assay.serving.auth.keys import KEYS_FILE, KeyManager
+from assay.studio.camera_rule import CameraRule, read_rule_state
 from assay.studio.http import fragment, page, read_json, studio_of, text_field
+from assay.studio.labels import LABELS_FILE
 from assay.studio.project import STATE_FOLDER
 from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER
 from assay.studio.security import HOST
@@ -81,6 +84,8 @@ def _use_values(studio: Studio) -> dict[str, Any]:
         "export": export,
         "exported": None if export is None or export.running else export.result(),
         "uncertain": studio.uncertain_count(),
+        "rule": (rule := studio.jobs.latest("watch")),
+        "seen": None if rule is None else read_rule_state(rule.last_lines()),
         "quote": shlex.quote,
     }
 
@@ -94,16 +99,19 @@ async def start_export(request: Request) -> Response:
     studio = studio_of(request)
     values = await read_json(request)
     run = text_field(values, "run")
-    await asyncio.to_thread(studio.runs.bundle, run)
+    path = await asyncio.to_thread(studio.runs.bundle, run)
     chosen = values.get("format", [])
     chosen = [chosen] if isinstance(chosen, str) else chosen
     formats = [name for name in FORMATS if isinstance(chosen, list) and name in chosen]
     if not formats:
         raise UsageError("Choose at least one format")
+    precisions = await asyncio.to_thread(lambda: Bundle.open(path).precisions)
     photos = studio.checked_photos()
     arguments = ["export", f"{RUNS_FOLDER}/{run}/model.assay", "--to", f"{MODELS_FOLDER}/{run}"]
     arguments += [word for name in formats for word in ("--format", name)]
     arguments += [word for name in photos for word in ("--check", name)] if photos else ["--no-check"]
+    if "int8" not in precisions and any("int8" in name for name in formats):
+        arguments += ["--int8", LABELS_FILE]
     job = studio.start("export", [*arguments, "--json"], run=run)
     return JSONResponse({"job": job.number, "command": job.command})
 
@@ -136,6 +144,30 @@ async def start_server(request: Request) -> Response:
     examples = await asyncio.to_thread(studio.example_photos, run)
     arguments += [word for name in examples for word in ("--example", name)]
     job = studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}")
+    return JSONResponse({"job": job.number, "command": job.command})
+
+
+async def start_rule(request: Request) -> Response:
+    """Run a rule on a camera, stream or video."""
+    studio = studio_of(request)
+    values = await read_json(request)
+    run = text_field(values, "run")
+    await asyncio.to_thread(studio.runs.bundle, run)
+    if studio.jobs.active("watch") is not None:
+        raise UsageError("A rule runs already: stop it first")
+    try:
+        confidence, seconds = float(text_field(values, "confidence")), float(text_field(values, "seconds"))
+    except ValueError:
+        raise UsageError("Give confidence and seconds as numbers") from None
+    rule = CameraRule(
+        text_field(values, "source"),
+        text_field(values, "label"),
+        confidence,
+        seconds,
+        text_field(values, "program", ""),
+    )
+    arguments = rule.arguments(studio.project.folder, f"{RUNS_FOLDER}/{run}/model.assay")
+    job = studio.start("watch", arguments, run=run, source=rule.source)
     return JSONResponse({"job": job.number, "command": job.command})
 
 
@@ -175,5 +207,6 @@ USE_ROUTES: Final = (
     Route("/use/live", use_live),
     Route("/api/export", start_export, methods=["POST"]),
     Route("/api/serve", start_server, methods=["POST"]),
+    Route("/api/watch", start_rule, methods=["POST"]),
     Route("/api/uncertain", import_uncertain, methods=["POST"]),
 )

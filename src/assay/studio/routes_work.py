@@ -16,7 +16,7 @@ from assay.studio.recipe_form import recipe_groups, settings_arguments
 from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
 from assay.studio.security import REPORT_POLICY
 from assay.studio.service import Studio
-from assay.studio.training_view import training_view
+from assay.studio.training_view import is_search_over, training_view
 from assay.studio.understanding import mistake_cards, report_photo, suspects
 
 MAX_MINUTES: Final = 24 * 60
@@ -165,12 +165,14 @@ async def compare_runs(request: Request) -> Response:
 
 
 async def stop_job(request: Request) -> Response:
-    """Ask a job to stop."""
+    """Ask a job to stop; with `keep_best` only a search for better candidates, not the evaluation of the best."""
     studio = studio_of(request)
     job = studio.jobs.find(path_int(request, "job"))
     if job is None:
         raise UsageError("There is no such job")
-    await asyncio.to_thread(job.stop)
+    await asyncio.to_thread(studio.jobs.refresh)
+    if not (await read_json(request)).get("keep_best") or not is_search_over(job):
+        await asyncio.to_thread(job.stop)
     studio.note_job_change()
     return JSONResponse({"job": job.number})
 

@@ -116,13 +116,14 @@ class ThumbnailCache:
 
     def _make_ahead(self, photo: Path, key: str) -> None:
         future: Future[bytes] = Future()
+        future.set_running_or_notify_cancel()  # one of several that wait cannot cancel it
         with self._lock:
             if key in self._making:
                 return
             self._making[key] = future
         try:
             future.set_result(self.get(photo, key))
-        except AssayError as error:
+        except Exception as error:  # noqa: BLE001 - for those that wait
             future.set_exception(error)
         finally:
             with self._lock:

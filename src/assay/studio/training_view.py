@@ -63,8 +63,13 @@ class TrainingView:
 
     @property
     def can_keep_best(self) -> bool:
-        """Whether stopping keeps a classifier."""
-        return self.best is not None
+        """Whether stopping keeps a classifier; after the search, it would interrupt the evaluation."""
+        return self.best is not None and not is_search_over(self.job)
+
+
+def is_search_over(job: Job) -> bool:
+    """Return whether no candidate is tried any more, so that there is nothing to stop."""
+    return bool(job.of("search_end"))
 
 
 def training_view(job: Job) -> TrainingView:

@@ -84,6 +84,7 @@ def search(
     on_plan: PlanListener | None = None,
     on_network: NetworkListener | None = None,
     on_epoch: EpochListener | None = None,
+    on_end: Callable[[], None] | None = None,
     started: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AutoResult:
@@ -100,6 +101,7 @@ def search(
         on_plan: called before fine-tuning.
         on_network: called before each of several networks is fine-tuned, with its name.
         on_epoch: called after every epoch of fine-tuning.
+        on_end: called after the last candidate; Ctrl-C then interrupts the run.
         started: time of the clock at which the run began; None: now.
         clock: returns seconds.
 
@@ -118,6 +120,8 @@ def search(
             # Fine-tuning has a folder of its own; it is the run that can be resumed.
             raise interrupted(run.folder) from error
         state.record(Candidate(name="further candidates", outcome="not tried", reason="interrupted"))
+    if on_end is not None:
+        on_end()
     return state.finish()
 
 

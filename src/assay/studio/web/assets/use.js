@@ -4,15 +4,15 @@ import { byId } from "./dom.js";
 const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
 
 function show(form) {
-  const { source, label, confidence, seconds, program } = Object.fromEntries(new FormData(form));
+  const { run, source, label, confidence, seconds, program } = Object.fromEntries(new FormData(form));
   const rule = `${label ?? ""}>${confidence || 0} for ${seconds || 0}s`;
-  const words = ["assay", "watch", `runs/${form.dataset.run}/model.assay`, source || "0", "--on", rule, "--run", program];
+  const words = ["assay", "watch", `runs/${run}/model.assay`, source || "0", "--on", rule];
+  if (program) words.push("--run", program);
   byId("rule-command").textContent = words.map(quote).join(" ");
 }
 
 const form = byId("rule");
 if (form) {
   form.addEventListener("input", () => show(form));
-  form.addEventListener("submit", (event) => event.preventDefault());
   show(form);
 }

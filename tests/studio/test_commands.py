@@ -1,0 +1,150 @@
+"""What the pages start, over HTTP: a comparison of runs, exports, the import of a video, a rule on a video."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from studio_projects import build_trained_project
+from studio_server import StudioServer, studio_server
+
+from assay.data import read_manifest
+from assay.recipe import Recipe
+from assay.studio.routes_use import FORMATS
+
+
+@pytest.fixture(scope="module")
+def folder(
+    build_once, colours: Path, tiny: Recipe, colour_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A trained project with two runs, and one whose classifier knows red, green and blue for certain."""
+    built = build_once("studio-project", lambda place: build_trained_project(place, colours, tiny))
+    second = build_once("studio-second-run", lambda place: _train_again(place, built, tiny))
+    project = tmp_path_factory.mktemp("commands") / "project"
+    shutil.copytree(built, project)
+    shutil.copytree(second, project / "runs" / "run-2")
+    shutil.copytree(built / "runs" / "run-1", project / "runs" / "colours")
+    shutil.copy(colour_bundle, project / "runs" / "colours" / "model.assay")
+    return project
+
+
+def _train_again(place: Path, built: Path, recipe: Recipe) -> None:
+    from assay.pipeline import train_classifier  # noqa: PLC0415  it imports torch
+
+    changed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1, "seed": 7})})
+    train_classifier(built / "labels.csv", changed, place, keep_splits=built / "runs" / "run-1")
+
+
+@pytest.fixture(scope="module")
+def studio(folder: Path) -> Iterator[StudioServer]:
+    with studio_server(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def client(studio: StudioServer) -> Iterator[httpx.Client]:
+    with studio.client() as opened:
+        yield opened
+
+
+RED, GREEN, BLUE = (200, 40, 40), (40, 200, 40), (40, 40, 200)
+
+
+def film(path: Path, *scenes: tuple[tuple[int, int, int], float]) -> Path:
+    """Write a video of scenes: a colour (RGB) and for how many seconds it is shown."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
+    random = np.random.default_rng(0)
+    for colour, seconds in scenes:
+        for _ in range(round(10 * seconds)):
+            noise = random.normal(colour[::-1], 6, (64, 96, 3))
+            writer.write(noise.clip(0, 255).astype(np.uint8))
+    writer.release()
+    return path
+
+
+def until(found: Callable[[], bool], seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.2)
+
+
+def test_runs_are_compared_on_the_same_photos(client: httpx.Client):
+    assert client.post("/api/compare", json={"runs": "run-1"}).status_code == 400
+    assert client.post("/api/compare", json={"runs": ["run-1", "run-2", "absent"]}).status_code == 200
+    until(lambda: "Comparison on the same photos" in client.get("/train/live").text)
+    page = client.get("/train/live").text
+    assert "assay compare runs/run-1 runs/run-2 --json" in page.replace("&#39;", "'")
+    assert "may be chance" in page or "more than chance" in page
+    assert "points (p = " in page
+
+
+@pytest.mark.slow
+def test_every_format_is_exported_and_agrees(client: httpx.Client, folder: Path):
+    assert client.post("/api/export", json={"run": "run-1", "format": []}).status_code == 400
+    assert client.post("/api/export", json={"run": "../run-1", "format": "onnx"}).status_code == 400
+    assert client.post("/api/export", json={"run": "run-1", "format": [*FORMATS, "absent"]}).status_code == 200
+    until(lambda: "Written to" in client.get("/use/live?part=export").text)
+    page = client.get("/use/live?part=export").text
+    for name in FORMATS:
+        assert f'<th scope="row">{name}</th>' in page
+    assert page.count("0 labels differ") == len(FORMATS)
+    written = {path.name for path in (folder / "models" / "run-1").iterdir()}
+    assert {"model.onnx", "model.int8.onnx", "model.xml", "model.int8.xml", "model.torchscript.pt"} <= written
+
+
+def test_one_format_is_exported_and_agrees(client: httpx.Client, folder: Path):
+    assert client.post("/api/export", json={"run": "run-2", "format": "onnx"}).status_code == 200
+    until(lambda: "models/run-2" in client.get("/use/live?part=export").text)
+    until(lambda: "0 labels differ" in client.get("/use/live?part=export").text)
+    assert list((folder / "models" / "run-2").rglob("*.onnx"))
+
+
+def test_the_frames_of_a_video_are_imported_with_a_label(client: httpx.Client, folder: Path, tmp_path: Path):
+    video = film(tmp_path / "walk.avi", (RED, 1), (GREEN, 1), (BLUE, 1))
+    query = "name=walk.avi&label=toy&every=500ms"
+    assert client.post(f"/api/video?{query}", content=video.read_bytes()).status_code == 200
+
+    def labelled() -> list[str]:
+        return [str(item.path) for item in read_manifest(folder / "labels.csv").samples if item.label == "toy"]
+
+    until(lambda: len(labelled()) >= 3)
+    assert all("photos/walk/" in path for path in labelled())
+    assert client.post("/api/video?name=walk.txt", content=b"x").status_code == 400
+    client.post("/api/undo", json={})
+    assert labelled() == []
+
+
+@pytest.mark.slow
+def test_a_rule_on_a_video_runs_the_program_of_the_project(client: httpx.Client, folder: Path):
+    film(folder / "road.avi", (RED, 1), (GREEN, 3), (RED, 1))
+    (folder / "sign.sh").write_text('#!/bin/sh\necho "$ASSAY_LABEL $1" >> sign.log\n')
+    (folder / "sign.sh").chmod(0o755)
+    rule = {"run": "colours", "source": "road.avi", "label": "green", "confidence": "0.6", "seconds": "0.2"}
+    for program in ("/bin/sh -c id", "../sign.sh"):
+        assert client.post("/api/watch", json={**rule, "program": program}).status_code == 400
+    assert client.post("/api/watch", json={**rule, "program": "./sign.sh on"}).status_code == 200
+    until(lambda: "green&gt;0.6 for 0.2s" in client.get("/use/live?part=rule").text.partition("Command")[0])
+    until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text)
+    assert "1 events." in client.get("/use/live?part=rule").text
+    assert (folder / "sign.log").read_text() == "green on\n"
+
+
+@pytest.mark.slow
+def test_a_rule_is_stopped_and_a_missing_video_is_a_sentence(client: httpx.Client, folder: Path):
+    film(folder / "long.avi", (BLUE, 60))
+    rule = {"run": "colours", "source": "long.avi", "label": "blue", "confidence": "0.5", "seconds": "0.1"}
+    job = client.post("/api/watch", json=rule).json()["job"]
+    until(lambda: "1 events." in client.get("/use/live?part=rule").text)
+    assert client.post("/api/watch", json=rule).status_code == 400
+    client.post(f"/api/jobs/{job}/stop", json={})
+    until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text)
+    assert client.post("/api/watch", json={**rule, "source": "absent.avi"}).status_code == 200
+    until(lambda: "absent.avi" in client.get("/use/live?part=rule").text.partition("<details")[0])
+    until(lambda: 'role="alert"' in client.get("/use/live?part=rule").text)
+    assert json.loads((folder / ".studio" / "jobs" / f"{job}-watch" / "job.json").read_text())["kind"] == "watch"
