@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from assay.core.files import read_text, write_text
+from assay.core.files import read_text, temporary_file
 from assay.studio.photos import Photo
 
 MAX_EDITS: Final = 200
@@ -83,7 +83,10 @@ class UndoStack:
         self._forget_oldest()
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_text(self._path(number), json.dumps(_to_json(edit), ensure_ascii=True), 0o600)
+            # Not synced to the disk, unlike the labels: after a power failure, at most this history is lost.
+            with temporary_file(self._path(number)) as temporary:
+                temporary.write_text(json.dumps(_to_json(edit), ensure_ascii=True), encoding="utf-8")
+                temporary.replace(self._path(number))
 
     def pop(self) -> None:
         """Remove the last edit, which was undone."""
