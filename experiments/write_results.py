@@ -116,9 +116,8 @@ def section_text(section: Section, result: Mapping[str, Any] | None) -> str:
     if section.more is not None:
         parts.append(fill(section.more(result)))
     machine = result["machine"]
-    parts.append(
-        f"Measured on {machine['cores']} cores ({machine['processor']}) with torch {machine['torch']}. Settings:"
-    )
+    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    parts.append(f"Measured on {cores} ({machine['processor']}) with torch {machine['torch']}. Settings:")
     parts.append(settings_list(rows))
     return "\n\n".join(part for part in parts if part)
 
