@@ -1,17 +1,25 @@
 """What a studio does besides its pages: photos of the server come back, classifiers stay loaded."""
 
+import asyncio
 import csv
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from studio_projects import paint
 
 from assay.core.errors import UsageError
+from assay.inference import Classifier
 from assay.serving.request_log.uncertain_samples import UncertainSample
+from assay.studio.app import create_app
 from assay.studio.project import Project
+from assay.studio.recent_projects import RecentProjects
 from assay.studio.service import UNCERTAIN_FOLDER, Studio
+from assay.studio.workspace import Workspace
 
 
 @pytest.fixture
@@ -51,6 +59,32 @@ def test_what_is_missing_for_a_training_is_a_sentence(studio: Studio):
     assert studio.training_problem() == "Label photos of at least two classes first."
     studio.project.label(photos[1:], "b", studio.project.revision)
     assert studio.training_problem() is None
+
+
+@pytest.mark.anyio
+async def test_a_page_does_not_wait_for_heat_maps(
+    trained_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    workspace = Workspace(RecentProjects(tmp_path / "recent"), choosable=False)
+    studio = workspace.open(trained_project)
+    explain, begun = Classifier.explain, []
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        begun.append(time.monotonic())
+        time.sleep(0.2)
+        return explain(*arguments, **options)
+
+    monkeypatch.setattr(Classifier, "explain", slow)
+    transport = httpx.ASGITransport(create_app(workspace))
+    async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+        run = studio.runs.latest_finished()
+        maps = [asyncio.create_task(client.get(f"/heat/{run}/{photo}")) for photo in list(studio.project.photos)[:12]]
+        await asyncio.sleep(0.1)
+        assert (await client.get("/try")).status_code == 200
+        assert len(begun) < len(maps)
+        answers = await asyncio.gather(*maps)
+    assert {answer.headers["content-type"] for answer in answers} == {"image/png"}
+    workspace.close()
 
 
 def test_the_photos_compared_by_an_export_are_no_options_or_patterns(make_project: Callable[..., Project]):

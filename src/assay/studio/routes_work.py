@@ -251,7 +251,11 @@ async def heat_map(request: Request) -> Response:
         classifier = studio.classifier(request.path_params["run"])
         return classifier.explain(studio.project.path(photo)).png(384)
 
-    return Response(await asyncio.to_thread(explain), media_type="image/png")
+    # One at a time: all pages share a few threads, and a page of mistakes asks for many heat maps at once.
+    async with studio.explaining:
+        if await request.is_disconnected():
+            return Response(status_code=204)
+        return Response(await asyncio.to_thread(explain), media_type="image/png")
 
 
 def _require(problem: str | None) -> None:

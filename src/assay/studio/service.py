@@ -30,7 +30,11 @@ _MAX_CHECKED: Final = 8
 
 
 class Studio:
-    """A project and everything that its pages need."""
+    """A project and everything that its pages need.
+
+    Attributes:
+        explaining: held while a heat map is computed.
+    """
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -46,6 +50,7 @@ class Studio:
         self.jobs_revision = 0
         self._classifier: tuple[Path, int, Classifier] | None = None
         self._classifier_lock = threading.Lock()
+        self.explaining = asyncio.Lock()
         self._prepare_thumbnails()
 
     def close(self) -> None:
