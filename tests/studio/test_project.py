@@ -132,7 +132,7 @@ def test_an_edit_that_cannot_be_written_changes_nothing(make_project: MakeProjec
     before, revision = state(project), project.revision
     project.labels_path.unlink()
     project.labels_path.mkdir()
-    with pytest.raises(OSError, match="labels"):
+    with pytest.raises((OSError, AssayError), match="labels"):
         project.label(ids(project, 1), "dog", project.revision)
     assert (state(project), project.revision) == (before, revision)
 
@@ -235,3 +235,38 @@ def test_undo_restores_every_state_and_the_files_follow(edits: list[tuple[str, o
         project.undo()
     assert state(project) == states.pop()
     assert not states
+
+
+def test_labels_that_another_program_writes_are_kept(make_project: Callable[..., Project]):
+    project = make_project(3)
+    one, two, three = project.photos.values()
+    project.label([one.id, two.id], "a", project.revision)
+    seen = project.revision
+    text = project.labels_path.read_text()
+    project.labels_path.write_text(text.replace(f"{two.name},a", f"{two.name},elsewhere"))
+    project.label([three.id], "b", seen)
+    assert [photo.label for photo in project.photos.values()] == ["a", "elsewhere", "b"]
+    assert project.classes == ["a", "elsewhere", "b"]
+    assert f"{two.name},elsewhere" in project.labels_path.read_text()
+    with pytest.raises(StaleEditError):
+        project.label([two.id], "a", seen)
+
+
+def test_a_label_file_that_is_gone_is_written_again(make_project: Callable[..., Project]):
+    project = make_project(2)
+    one, _ = project.photos.values()
+    project.label([one.id], "a", project.revision)
+    text = project.labels_path.read_text()
+    project.labels_path.unlink()
+    project.refresh()
+    assert project.labels_path.read_text() == text
+
+
+def test_a_label_file_that_was_damaged_meanwhile_is_not_overwritten(make_project: Callable[..., Project]):
+    project = make_project(2)
+    one, two = project.photos.values()
+    project.label([one.id], "a", project.revision)
+    project.labels_path.write_text("path,label\nonly-one-value\n")
+    with pytest.raises(AssayError):
+        project.label([two.id], "a", project.revision)
+    assert project.labels_path.read_text() == "path,label\nonly-one-value\n"

@@ -71,6 +71,12 @@ class LabelFile:
         self.path = path
         self._columns: tuple[str, ...] = _COLUMNS
         self._rows: dict[str, Row] = {}
+        self._known: tuple[int, int, int] | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether another program has written or removed the file since it was read or written here."""
+        return self._state() != self._known
 
     def read(self) -> dict[str, str]:
         """Return the labels by the names of photos; empty if the file is missing.
@@ -78,9 +84,11 @@ class LabelFile:
         Raises:
             UsageError: it is no manifest.
         """
-        if not self.path.exists():
+        known = self._state()
+        if known is None:
             return {}
         rows = read_label_table(self.path, _NEEDED)
+        self._known = known
         if rows:
             self._columns = (*_COLUMNS, *(name for name in rows[0] if name not in _COLUMNS))
         folder = self.path.parent
@@ -92,6 +100,14 @@ class LabelFile:
     def write(self, photos: Iterable[Photo]) -> None:
         """Write the photos that have a label and are not left out."""
         write_label_table(self.path, self._columns, self._lines(photos))
+        self._known = self._state()
+
+    def _state(self) -> tuple[int, int, int] | None:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _lines(self, photos: Iterable[Photo]) -> Iterable[Mapping[str, str]]:
         names = set()

@@ -126,6 +126,28 @@ class Project:
         with self._lock:
             return [photo for photo in self.photos.values() if photo.revision > revision]
 
+    def refresh(self) -> None:
+        """Take over what another program has written to `labels.csv`; write the file again if it is gone.
+
+        Raises:
+            AssayError: the file is damaged, or cannot be read.
+        """
+        with self._lock:
+            if not self._labels.changed:
+                return
+            if not self.labels_path.exists():
+                self._labels.write(self.photos.values())
+                return
+            labels = self._labels.read()
+            changed = [
+                photo for photo in self.photos.values() if not photo.left_out and photo.label != labels.get(photo.name)
+            ]
+            self.revision += 1
+            for photo in changed:
+                photo.label, photo.revision = labels.get(photo.name), self.revision
+            self.classes = _with_used(self.classes, self.photos.values())
+        self._notify()
+
     def rescan(self) -> int:
         """List the photos again and return the number of new ones; photos that are gone are dropped.
 
@@ -211,6 +233,7 @@ class Project:
     def create_class(self, name: str) -> str:
         """Add a class without photos; return its name. `UsageError` if the name is invalid."""
         with self._lock:
+            self.refresh()
             known = check_class_name(name, self.classes)
             with self._edit(f"Created the class {known}", [], force=True):
                 self.classes.append(known)
@@ -253,6 +276,7 @@ class Project:
     def label_by_folder(self) -> int:
         """Give every unlabelled photo the name of its folder as label; return how many there were."""
         with self._lock:
+            self.refresh()
             places = {
                 photo.id: place
                 for photo in self.photos.values()
@@ -296,6 +320,7 @@ class Project:
         if self.folder.is_relative_to(place):
             raise UsageError(f"{place} contains this project: start the studio there instead")
         with self._lock:
+            self.refresh()
             self._file.sources.append(str(place))
             self._write()
         return self.rescan()
@@ -303,6 +328,7 @@ class Project:
     def undo(self) -> str | None:
         """Undo the last edit and return its description; None if there is none."""
         with self._lock:
+            self.refresh()
             edit = self._undo.last
             if edit is None:
                 return None
@@ -326,12 +352,14 @@ class Project:
         return edit.description
 
     def _fresh(self, photos: Iterable[str], seen: int) -> list[Photo]:
+        self.refresh()
         found = [self.photos[photo] for photo in dict.fromkeys(photos) if photo in self.photos]
         if any(photo.revision > seen for photo in found):
             raise StaleEditError("These photos were changed in another window; look at them again")
         return found
 
     def _require_class(self, name: str) -> None:
+        self.refresh()
         if name not in self.classes:
             raise UsageError(f"There is no class {name}")
 

@@ -75,7 +75,8 @@ class Studio:
         return job
 
     def rescan(self) -> int:
-        """Look for new photos; return their number."""
+        """Look for new photos, and for labels of other programs; return the number of photos."""
+        self.project.refresh()
         found = self.project.rescan()
         if found:
             self._prepare_thumbnails()
@@ -101,6 +102,7 @@ class Studio:
 
     def training_problem(self) -> str | None:
         """Return why nothing can be trained, or None."""
+        self.project.refresh()
         counts = self.project.counts()
         used = [name for name, count in counts.classes.items() if count]
         if not counts.total:
@@ -111,6 +113,7 @@ class Studio:
 
     def check_problem(self) -> str | None:
         """Return why nothing can be checked, or None."""
+        self.project.refresh()
         counts = self.project.counts()
         if not counts.total:
             return "Add photos first."
