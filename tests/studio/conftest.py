@@ -1,14 +1,30 @@
-"""Projects of small photos, and one with a trained run."""
+"""Projects of small photos, one with a trained run, and a running studio."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from studio_projects import build_trained_project, paint
+from studio_server import StudioServer, studio_server
 
 from assay.recipe import Recipe
 from assay.studio.project import Project
+
+
+@pytest.fixture(scope="module")
+def studio(folder: Path) -> Iterator[StudioServer]:
+    """A running studio of the module's `folder`."""
+    with studio_server(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def client(studio: StudioServer) -> Iterator[httpx.Client]:
+    """A client of the running studio."""
+    with studio.client() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,6 @@ import httpx
 import numpy as np
 import pytest
 from studio_projects import build_trained_project
-from studio_server import StudioServer, studio_server
 
 from assay.data import read_manifest
 from assay.recipe import Recipe
@@ -38,18 +37,6 @@ def _train_again(place: Path, built: Path, recipe: Recipe) -> None:
 
     changed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1, "seed": 7})})
     train_classifier(built / "labels.csv", changed, place, keep_splits=built / "runs" / "run-1")
-
-
-@pytest.fixture(scope="module")
-def studio(folder: Path) -> Iterator[StudioServer]:
-    with studio_server(folder) as running:
-        yield running
-
-
-@pytest.fixture
-def client(studio: StudioServer) -> Iterator[httpx.Client]:
-    with studio.client() as opened:
-        yield opened
 
 
 RED, GREEN, BLUE = (200, 40, 40), (40, 200, 40), (40, 40, 200)

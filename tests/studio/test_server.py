@@ -3,7 +3,6 @@
 import json
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,18 +22,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paint(place / HOSTILE, seed=9)
     (place.parent / "secret.txt").write_text("secret")
     return place
-
-
-@pytest.fixture(scope="module")
-def studio(folder: Path) -> Iterator[StudioServer]:
-    with studio_server(folder) as running:
-        yield running
-
-
-@pytest.fixture
-def client(studio: StudioServer) -> Iterator[httpx.Client]:
-    with studio.client() as opened:
-        yield opened
 
 
 def photos(client: httpx.Client) -> dict[str, str]:

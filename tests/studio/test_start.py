@@ -27,12 +27,6 @@ def studio(home: Path) -> Iterator[StudioServer]:
         yield running
 
 
-@pytest.fixture
-def client(studio: StudioServer) -> Iterator[httpx.Client]:
-    with studio.client() as opened:
-        yield opened
-
-
 def open_project(client: httpx.Client, folder: Path) -> str:
     answer = client.post("/api/projects/open", json={"folder": str(folder)})
     assert answer.status_code == 200, answer.text

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from page_looks import LOOKS
 from studio_projects import build_trained_project, paint
 from studio_server import StudioServer, studio_server
 
@@ -18,15 +19,6 @@ from assay.recipe import Recipe
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 _VIEWS = ("photos", "check", "train", "understand", "try", "use")
-LOOKS = pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (1280, "light"),
-        (360, "dark"),
-        pytest.param(1280, "dark", marks=pytest.mark.slow),
-        pytest.param(360, "light", marks=pytest.mark.slow),
-    ],
-)
 
 
 @pytest.fixture(scope="module")

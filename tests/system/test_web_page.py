@@ -8,20 +8,12 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from page_looks import LOOKS
 
 from assay.recipe import PreprocessSpec, ServeSpec
 from assay.serving.auth.keys import KeyManager
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
-LOOKS = pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (1280, "light"),
-        (360, "dark"),
-        pytest.param(1280, "dark", marks=pytest.mark.slow),
-        pytest.param(360, "light", marks=pytest.mark.slow),
-    ],
-)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ class CameraRule:
     def arguments(self, project: Path, bundle: str) -> list[str]:
         """Return the arguments of `assay`, for the folder of the project.
 
-        Only programs of the project can be run: whoever has the page can start jobs, but cannot name any program of
+        Only programs of the project can be run: a client of the page can start jobs, but cannot name any program of
         the machine.
 
         Raises:

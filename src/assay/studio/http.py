@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from assay.core.errors import AssayError, UsageError
+from assay.studio.jobs import Job
 from assay.studio.pages import render
 from assay.studio.project import StaleEditError
 from assay.studio.service import Studio
@@ -97,6 +98,11 @@ def path_int(request: Request, name: str) -> int:
 def page(template: str, request: Request, step: str, **values: Any) -> Response:
     """Return a page of the studio."""
     return fragment(template, request, step=step, **values)
+
+
+def started(job: Job) -> Response:
+    """Return the number of a job that was started, and the command that does the same."""
+    return JSONResponse({"job": job.number, "command": job.command})
 
 
 def fragment(template: str, request: Request, **values: Any) -> Response:

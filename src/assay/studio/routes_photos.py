@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from assay.core.errors import AssayError, UsageError
-from assay.studio.http import ids_field, int_field, page, read_json, studio_of, text_field
+from assay.studio.http import ids_field, int_field, page, read_json, started, studio_of, text_field
 from assay.studio.photos import Photo
 from assay.studio.project import ADDED_FOLDER, Project
 from assay.studio.thumbnails import PREVIEW_SIDE, read_jpeg
@@ -193,7 +193,7 @@ async def video(request: Request) -> Response:
         label=label,
         video=path.name,
     )
-    return JSONResponse({"job": job.number, "command": job.command})
+    return started(job)
 
 
 PHOTO_ROUTES: Final = (

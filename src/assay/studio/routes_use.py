@@ -16,7 +16,7 @@ from assay.inference import Classifier
 from assay.inference.explanation import MAX_SIDE
 from assay.serving.auth.keys import KEYS_FILE, KeyManager
 from assay.studio.camera_rule import CameraRule, read_rule_state
-from assay.studio.http import fragment, page, read_json, studio_of, text_field
+from assay.studio.http import fragment, page, read_json, started, studio_of, text_field
 from assay.studio.labels import LABELS_FILE
 from assay.studio.project import STATE_FOLDER
 from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER
@@ -112,8 +112,7 @@ async def start_export(request: Request) -> Response:
     arguments += [word for name in photos for word in ("--check", name)] if photos else ["--no-check"]
     if "int8" not in precisions and any("int8" in name for name in formats):
         arguments += ["--int8", LABELS_FILE]
-    job = studio.start("export", [*arguments, "--json"], run=run)
-    return JSONResponse({"job": job.number, "command": job.command})
+    return started(studio.start("export", [*arguments, "--json"], run=run))
 
 
 async def start_server(request: Request) -> Response:
@@ -143,8 +142,7 @@ async def start_server(request: Request) -> Response:
     ]
     examples = await asyncio.to_thread(studio.example_photos, run)
     arguments += [word for name in examples for word in ("--example", name)]
-    job = studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}")
-    return JSONResponse({"job": job.number, "command": job.command})
+    return started(studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}"))
 
 
 async def start_rule(request: Request) -> Response:
@@ -167,8 +165,7 @@ async def start_rule(request: Request) -> Response:
         text_field(values, "program", ""),
     )
     arguments = rule.arguments(studio.project.folder, f"{RUNS_FOLDER}/{run}/model.assay")
-    job = studio.start("watch", arguments, run=run, source=rule.source)
-    return JSONResponse({"job": job.number, "command": job.command})
+    return started(studio.start("watch", arguments, run=run, source=rule.source))
 
 
 async def import_uncertain(request: Request) -> Response:

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from assay.core.errors import UsageError
 from assay.studio.findings import finding_cards, photos_to_leave_out
-from assay.studio.http import fragment, int_field, page, path_int, read_json, studio_of, text_field
+from assay.studio.http import fragment, int_field, page, path_int, read_json, started, studio_of, text_field
 from assay.studio.labels import LABELS_FILE
 from assay.studio.recipe_form import recipe_groups, settings_arguments
 from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
@@ -136,8 +136,7 @@ async def start_training(request: Request) -> Response:
         arguments += ["--keep-splits", f"{RUNS_FOLDER}/{earlier}"]
     name = studio.runs.new_name([str(job.details.get("run")) for job in studio.jobs.jobs if job.running])
     arguments += ["--run", f"{RUNS_FOLDER}/{name}", "--json"]
-    job = studio.start("train", arguments, run=name, revision=studio.project.revision)
-    return JSONResponse({"job": job.number, "command": job.command})
+    return started(studio.start("train", arguments, run=name, revision=studio.project.revision))
 
 
 async def resume_training(request: Request) -> Response:
@@ -147,8 +146,7 @@ async def resume_training(request: Request) -> Response:
     await asyncio.to_thread(studio.runs.path, run)
     if studio.jobs.active("train") is not None:
         raise UsageError("A training runs already: wait for it, or stop it")
-    job = studio.start("train", ["train", "--resume", f"{RUNS_FOLDER}/{run}", "--json"], run=run)
-    return JSONResponse({"job": job.number, "command": job.command})
+    return started(studio.start("train", ["train", "--resume", f"{RUNS_FOLDER}/{run}", "--json"], run=run))
 
 
 async def compare_runs(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The studio of one project: its photos, jobs and runs, the open classifier, and what the pages are told."""
+"""The studio of one project: its photos, jobs and runs, the open classifier, and the notification of its pages."""
 
 import asyncio
 import hashlib
@@ -75,7 +75,7 @@ class Studio:
         return job
 
     def rescan(self) -> int:
-        """Look for new photos, and for labels of other programs; return the number of photos."""
+        """Look for new photos, and for labels of other programs; return the number of new photos."""
         self.project.refresh()
         found = self.project.rescan()
         if found:
