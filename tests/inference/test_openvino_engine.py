@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import utime
 from pathlib import Path
+
+import pytest
 
 from assay.inference.openvino_engine import CompiledModelCache
 
@@ -68,3 +71,32 @@ print(openvino.convert_model.__name__, hasattr(openvino, "no_such_name"))
 def test_model_converter_is_imported_on_first_use() -> None:
     done = subprocess.run([sys.executable, "-c", CONVERTER], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "convert_model", "False"]
+
+
+FIRST_INFERENCES = """
+import threading
+import numpy as np
+from pathlib import Path
+from assay.inference.openvino_engine import OpenVinoEngine
+engine = OpenVinoEngine(Path({model!r}).read_bytes(), 2, streams=2)
+images = np.zeros((4, {side}, {side}, 3), np.uint8)
+start = threading.Barrier(2)
+def run():
+    start.wait()
+    engine.run(images)
+threads = [threading.Thread(target=run) for _ in range(2)]
+for thread in threads:
+    thread.start()
+"""
+
+
+@pytest.mark.slow
+def test_first_inferences_of_two_threads_do_not_wait_for_each_other(
+    make_model: Callable[..., bytes], tmp_path: Path
+) -> None:
+    # Without conversions in `import_openvino`, about one process in 15 hung.
+    model = tmp_path / "model.onnx"
+    model.write_bytes(make_model())
+    script = FIRST_INFERENCES.format(model=str(model), side=16)
+    for _ in range(20):
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -187,6 +188,7 @@ def _read_model(model: bytes) -> Any:
 
 
 _CONVERTER = "tools.ovc"
+_importing = Lock()
 
 
 def import_openvino() -> ModuleType:
@@ -195,12 +197,24 @@ def import_openvino() -> ModuleType:
     The converter of models from other frameworks takes half of the time of the import. OpenVINO ignores its absence;
     `openvino.convert_model` then imports it on first use.
     """
-    if "openvino" in sys.modules:
-        return import_runtime("openvino", "OpenVINO")
-    with hidden_modules(f"openvino.{_CONVERTER}"):
-        openvino = import_runtime("openvino", "OpenVINO")
-    vars(openvino)["__getattr__"] = lazy_attributes("openvino", {"convert_model": _CONVERTER})
-    return openvino
+    with _importing:
+        if "openvino" in sys.modules:
+            return import_runtime("openvino", "OpenVINO")
+        with hidden_modules(f"openvino.{_CONVERTER}"):
+            openvino = import_runtime("openvino", "OpenVINO")
+        vars(openvino)["__getattr__"] = lazy_attributes("openvino", {"convert_model": _CONVERTER})
+        _convert_first_arrays(openvino)
+        return openvino
+
+
+def _convert_first_arrays(openvino: ModuleType) -> None:
+    """Convert an array of each type in this thread.
+
+    The first conversion in a process initializes static variables of the binding and releases the interpreter lock
+    meanwhile. A second thread that converts its first array then would hold that lock and wait for ever.
+    """
+    for dtype in (np.uint8, np.float32):
+        _ = openvino.Tensor(np.zeros(1, dtype)).data
 
 
 @lru_cache(maxsize=1)
