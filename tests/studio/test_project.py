@@ -11,7 +11,8 @@ from studio_projects import paint
 
 from assay.core.errors import AssayError, UsageError
 from assay.data import read_manifest
-from assay.studio.project import Project, StaleEditError
+from assay.studio.label_edits import StaleEditError
+from assay.studio.project import Project
 
 MakeProject = Callable[..., Project]
 
@@ -59,7 +60,7 @@ def test_classes_are_renamed_merged_and_deleted(make_project: MakeProject):
     project.create_class("mouse")
     project.label(ids(project, 0, 1), "cat", project.revision)
     project.label(ids(project, 2), "dog", project.revision)
-    assert project.rename_class("cat", "Cat") == "Cat"
+    project.rename_class("cat", "Cat")
     project.rename_class("dog", "Cat")
     assert project.counts().classes == {"mouse": 0, "Cat": 3}
     project.delete_class("Cat")
@@ -270,3 +271,37 @@ def test_a_label_file_that_was_damaged_meanwhile_is_not_overwritten(make_project
     with pytest.raises(AssayError):
         project.label([two.id], "a", project.revision)
     assert project.labels_path.read_text() == "path,label\nonly-one-value\n"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda project: project.label(ids(project, 0), "b", project.revision),
+        lambda project: project.leave_out(ids(project, 0), project.revision),
+        lambda project: project.create_class("b"),
+        lambda project: project.rename_class("a", "b"),
+        lambda project: project.delete_class("a"),
+        lambda project: project.label_by_folder(),
+        lambda project: project.undo(),
+    ],
+)
+def test_every_edit_first_takes_over_what_another_program_wrote(make_project: MakeProject, edit):
+    project = make_project(names=["1.png", "2.png", "cup/3.png"])
+    one, two, _ = sorted(project.photos.values(), key=lambda photo: photo.name)
+    project.label([one.id, two.id], "a", project.revision)
+    project.labels_path.write_text(project.labels_path.read_text().replace(f"{two.name},a", f"{two.name},elsewhere"))
+    notified: list[int] = []
+    project.listeners.append(lambda: notified.append(project.revision))
+    edit(project)
+    assert two.label == manifest(project)[two.name] == "elsewhere"
+    assert notified[-1] == project.revision
+    assert state(Project.open(project.folder))[1] == project.classes
+
+
+def test_a_folder_that_cannot_be_written_down_is_not_added(tmp_path: Path):
+    paint(tmp_path / "elsewhere" / "far.png")
+    project = Project.open(tmp_path / "project")
+    (project.folder / "project.json").mkdir()
+    with pytest.raises(OSError, match="project"):
+        project.add_source(str(tmp_path / "elsewhere"))
+    assert project.rescan() == 0

@@ -9,8 +9,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from assay.core.errors import AssayError, UsageError
 from assay.studio.jobs import Job
+from assay.studio.label_edits import StaleEditError
 from assay.studio.pages import render
-from assay.studio.project import StaleEditError
 from assay.studio.service import Studio
 from assay.studio.uploads import read_limited
 from assay.studio.workspace import Workspace

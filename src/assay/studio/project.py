@@ -2,27 +2,23 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from assay.core.errors import AssayError, UsageError
+from assay.core.errors import UsageError
 from assay.image.ignore_rules import SkippedFiles
-from assay.studio.labels import LABELS_FILE, PROJECT_FILE, LabelFile, ProjectFile, check_class_name
+from assay.studio import label_edits
+from assay.studio.label_edits import Plan, with_used
+from assay.studio.labels import LABELS_FILE, PROJECT_FILE, LabelFile, ProjectFile
 from assay.studio.photos import Photo, list_photos, new_photo
 from assay.studio.undo import Edit, PhotoLabel, UndoStack
 
 STATE_FOLDER: Final = ".studio"
 """Hidden folder of a project: jobs, thumbnails, the address of the server."""
-ADDED_FOLDER: Final = "photos"
-"""Folder of the photos that are uploaded or taken."""
 _UNDO_FOLDER: Final = "undo"
-
-
-class StaleEditError(AssayError):
-    """A photo has changed since the page last read it."""
 
 
 class Counts(NamedTuple):
@@ -145,7 +141,7 @@ class Project:
             self.revision += 1
             for photo in changed:
                 photo.label, photo.revision = labels.get(photo.name), self.revision
-            self.classes = _with_used(self.classes, self.photos.values())
+            self.classes = with_used(self.classes, (photo.label for photo in self.photos.values()))
         self._notify()
 
     def rescan(self) -> int:
@@ -206,104 +202,46 @@ class Project:
             StaleEditError: one of the photos has changed since.
             UsageError: the class has an invalid name.
         """
-        with self._lock:
-            if label is not None and label not in self.classes:
-                label = check_class_name(label, self.classes)
-            chosen = self._fresh(photos, seen)
-            changed = [photo for photo in chosen if photo.label != label or (photo.left_out and label is not None)]
-            what = f"Removed the label of {_count(changed)}" if label is None else f"Labelled {_count(changed)} {label}"
-            with self._edit(what, changed):
-                if changed and label is not None and label not in self.classes:
-                    self.classes.append(label)
-                for photo in changed:
-                    photo.label = label
-                    if label is not None:
-                        photo.left_out = False
-            return len(changed)
+        return self._edit(label_edits.set_label(photos, label, seen))
 
     def leave_out(self, photos: Iterable[str], seen: int, *, out: bool = True) -> int:
         """Exclude photos from training, or with `out=False` include them again; arguments as for `label`."""
-        with self._lock:
-            changed = [photo for photo in self._fresh(photos, seen) if photo.left_out != out]
-            with self._edit(f"{'Left out' if out else 'Restored'} {_count(changed)}", changed):
-                for photo in changed:
-                    photo.left_out = out
-            return len(changed)
+        return self._edit(label_edits.set_left_out(photos, seen, out=out))
 
-    def create_class(self, name: str) -> str:
-        """Add a class without photos; return its name. `UsageError` if the name is invalid."""
-        with self._lock:
-            self.refresh()
-            known = check_class_name(name, self.classes)
-            with self._edit(f"Created the class {known}", [], force=True):
-                self.classes.append(known)
-        return known
+    def create_class(self, name: str) -> None:
+        """Add a class without photos. `UsageError` if the name is invalid."""
+        self._edit(label_edits.create_class(name))
 
-    def rename_class(self, old: str, new: str) -> str:
-        """Rename a class; the name of an existing class merges the two. Return the new name.
+    def rename_class(self, old: str, new: str) -> None:
+        """Rename a class; the name of an existing class merges the two.
 
         Raises:
             UsageError: there is no class `old`, or `new` is invalid.
         """
-        with self._lock:
-            self._require_class(old)
-            if new not in self.classes:
-                new = check_class_name(new, (name for name in self.classes if name != old))
-            if new == old:
-                return new
-            merged = new in self.classes
-            members = [photo for photo in self.photos.values() if photo.label == old]
-            with self._edit(f"{'Merged' if merged else 'Renamed'} {old} to {new}", members, force=True):
-                place = self.classes.index(old)
-                if merged:
-                    self.classes.pop(place)
-                else:
-                    self.classes[place] = new
-                for photo in members:
-                    photo.label = new
-        return new
+        self._edit(label_edits.rename_class(old, new))
 
     def delete_class(self, name: str) -> None:
         """Remove a class; its photos are then unlabelled. `UsageError` if there is none."""
-        with self._lock:
-            self._require_class(name)
-            members = [photo for photo in self.photos.values() if photo.label == name]
-            with self._edit(f"Deleted the class {name}", members, force=True):
-                self.classes.remove(name)
-                for photo in members:
-                    photo.label = None
+        self._edit(label_edits.delete_class(name))
 
     def label_by_folder(self) -> int:
         """Give every unlabelled photo the name of its folder as label; return how many there were."""
+        return self._edit(label_edits.label_by_folder)
+
+    def undo(self) -> str | None:
+        """Undo the last edit and return its description; None if there is none."""
         with self._lock:
-            self.refresh()
-            places = {
-                photo.id: place
-                for photo in self.photos.values()
-                if photo.label is None and not photo.left_out and (place := _folder_label(photo)) is not None
-            }
-            known = {name.casefold(): name for name in self.classes}
-            new: list[str] = []
-            for place in dict.fromkeys(places.values()):
-                if place.casefold() not in known:
-                    known[place.casefold()] = check_class_name(place, known.values())
-                    new.append(known[place.casefold()])
-            changed = [self.photos[photo] for photo in places]
-            with self._edit(f"Labelled {_count(changed)} by folder", changed):
-                self.classes.extend(new)
-                for photo in changed:
-                    photo.label = known[places[photo.id].casefold()]
-            return len(changed)
+            last = self._undo.last
+            if last is None:
+                return None
+            self._edit(label_edits.undo(last), undoes=True)
+            return last.description
 
     @property
     def labels_in_folders(self) -> int:
         """How many unlabelled photos lie in folders that may name their classes."""
         with self._lock:
-            return sum(
-                1
-                for photo in self.photos.values()
-                if photo.label is None and not photo.left_out and _folder_label(photo) is not None
-            )
+            return sum(label_edits.folder_label(photo) is not None for photo in self.photos.values())
 
     def add_source(self, folder: str) -> int:
         """Add the photos of another folder, which stay where they are; return the number of new ones.
@@ -322,70 +260,50 @@ class Project:
         with self._lock:
             self.refresh()
             self._file.sources.append(str(place))
-            self._write()
-        return self.rescan()
-
-    def undo(self) -> str | None:
-        """Undo the last edit and return its description; None if there is none."""
-        with self._lock:
-            self.refresh()
-            edit = self._undo.last
-            if edit is None:
-                return None
-            restored = [(photo, PhotoLabel.of(photo), state) for photo, state in edit.to_restore(self.photos)]
-            classes = self.classes
-            for photo, _, state in restored:
-                photo.label, photo.left_out = state
-            self.classes = _with_used(edit.classes, self.photos.values())
             try:
                 self._write()
             except OSError:
-                for photo, now, _ in restored:
-                    photo.label, photo.left_out = now
-                self.classes = classes
+                self._file.sources.pop()
                 raise
-            self._undo.pop()
-            self.revision += 1
-            for photo, _, _ in restored:
-                photo.revision = self.revision
-        self._notify()
-        return edit.description
+        return self.rescan()
 
-    def _fresh(self, photos: Iterable[str], seen: int) -> list[Photo]:
-        self.refresh()
-        found = [self.photos[photo] for photo in dict.fromkeys(photos) if photo in self.photos]
-        if any(photo.revision > seen for photo in found):
-            raise StaleEditError("These photos were changed in another window; look at them again")
-        return found
+    def _edit(self, plan: Plan, *, undoes: bool = False) -> int:
+        """Make an edit of labels or classes, of which every one goes through here, and return how many photos changed.
 
-    def _require_class(self, name: str) -> None:
-        self.refresh()
-        if name not in self.classes:
-            raise UsageError(f"There is no class {name}")
+        What another program wrote is taken over first. The edit is written, then added to those that can be undone
+        (or with `undoes`, the last of them is removed), then announced. An edit that changes nothing is none.
 
-    @contextmanager
-    def _edit(self, description: str, photos: Sequence[Photo], *, force: bool = False) -> Iterator[None]:
-        """Write the edit of the block, or restore the state before if it cannot be written.
-
-        Without photos nothing is written, except with `force`, for edits of classes.
+        Raises:
+            AssayError: the edit is refused.
+            OSError: it cannot be written; nothing has changed then.
         """
-        before = {photo.id: PhotoLabel.of(photo) for photo in photos}
-        classes = tuple(self.classes)
-        yield
-        if not (photos or force):
-            return
-        try:
-            self._write()
-        except OSError:
-            for photo in photos:
-                photo.label, photo.left_out = before[photo.id]
-            self.classes = list(classes)
-            raise
-        self.revision += 1
-        for photo in photos:
-            photo.revision = self.revision
-        self._undo.push(Edit(description, classes, before, {photo.id: PhotoLabel.of(photo) for photo in photos}))
+        with self._lock:
+            self.refresh()
+            change = plan(self.photos, self.classes)
+            if not (change.photos or undoes or list(change.classes) != self.classes):
+                return 0
+            before = {photo: PhotoLabel.of(self.photos[photo]) for photo in change.photos}
+            classes = tuple(self.classes)
+            self._set(change.photos, change.classes)
+            try:
+                self._write()
+            except OSError:
+                self._set(before, classes)
+                raise
+            self.revision += 1
+            for photo in change.photos:
+                self.photos[photo].revision = self.revision
+            if undoes:
+                self._undo.pop()
+            else:
+                self._undo.push(Edit(change.description, classes, before, dict(change.photos)))
         self._notify()
+        return len(change.photos)
+
+    def _set(self, states: Mapping[str, PhotoLabel], classes: Sequence[str]) -> None:
+        for photo, (label, left_out) in states.items():
+            self.photos[photo].label, self.photos[photo].left_out = label, left_out
+        self.classes = list(classes)
 
     def _load(self) -> None:
         self._file = ProjectFile.read(self.folder / PROJECT_FILE)
@@ -397,7 +315,7 @@ class Project:
                 photo.label = self._file.left_out[photo.name] or None
             else:
                 photo.label = labels.get(photo.name)
-        self.classes = _with_used(self._file.classes, self.photos.values())
+        self.classes = with_used(self._file.classes, (photo.label for photo in self.photos.values()))
 
     def _write(self) -> None:
         self._file.classes = list(self.classes)
@@ -412,20 +330,3 @@ class Project:
         for listener in self.listeners:
             with suppress(RuntimeError):  # the event loop has been closed
                 listener()
-
-
-def _with_used(classes: Sequence[str], photos: Iterable[Photo]) -> list[str]:
-    """Return the classes, followed by those of photos that are not among them."""
-    return list(dict.fromkeys([*classes, *(photo.label for photo in photos if photo.label is not None)]))
-
-
-def _folder_label(photo: Photo) -> str | None:
-    """Return the name of the folder of a photo, unless it lies in the project itself or was added by the studio."""
-    place = Path(photo.name).parent
-    if not place.parts or place.parts[0] == ADDED_FOLDER:
-        return None
-    return place.name or None
-
-
-def _count(photos: Sequence[Photo]) -> str:
-    return f"{len(photos):,} photo" + ("" if len(photos) == 1 else "s")

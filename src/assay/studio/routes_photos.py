@@ -10,8 +10,9 @@ from starlette.routing import Route
 
 from assay.core.errors import AssayError, UsageError
 from assay.studio.http import ids_field, int_field, page, read_json, started, studio_of, text_field
+from assay.studio.label_edits import ADDED_FOLDER
 from assay.studio.photos import Photo
-from assay.studio.project import ADDED_FOLDER, Project
+from assay.studio.project import Project
 from assay.studio.thumbnails import PREVIEW_SIDE, read_jpeg
 from assay.studio.uploads import MAX_PHOTO_BYTES, read_limited, safe_name, save_photo, save_video
 

@@ -15,8 +15,9 @@ from assay.inference import Classifier
 from assay.serving.request_log.uncertain_samples import read_uncertain_samples
 from assay.studio.camera import CameraShots
 from assay.studio.jobs import Job, JobStatus, JobStore
+from assay.studio.label_edits import ADDED_FOLDER
 from assay.studio.photos import Photo
-from assay.studio.project import ADDED_FOLDER, STATE_FOLDER, Project
+from assay.studio.project import STATE_FOLDER, Project
 from assay.studio.runs import RUNS_FOLDER, RunStore
 from assay.studio.thumbnails import ThumbnailCache
 
