@@ -70,20 +70,55 @@ def test_classes_are_renamed_merged_and_deleted(make_project: MakeProject):
     assert project.counts().classes == {"mouse": 0, "cat": 2, "dog": 1}
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101, "CAT", "\ud800"])
-def test_a_class_name_that_no_command_could_use_is_refused(make_project: MakeProject, name: str):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "needs a name"),
+        ("  ", "needs a name"),
+        ("\u200d", "needs a name"),
+        ("x" * 101, "at most 100 characters; this one has 101"),
+        ("CAT", "a class cat already"),
+        *((f"a{letter}b", "control characters") for letter in "\n\x1b\x7f\u061c\u200e\u200f\u2028\ufeff"),
+        *(
+            (f"a{chr(code)}b", "control characters")
+            for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xD800)
+        ),
+    ],
+)
+def test_a_class_name_that_cannot_be_told_from_others_is_refused(make_project: MakeProject, name: str, reason: str):
     project = make_project(1)
     project.create_class("cat")
-    with pytest.raises(UsageError):
-        project.create_class(name)
-    with pytest.raises(UsageError):
-        project.label(ids(project, 0), name, project.revision)
-    assert project.classes == ["cat"]
+    project.create_class("dog")
+    for edit in (
+        lambda: project.create_class(name),
+        lambda: project.label(ids(project, 0), name, project.revision),
+        lambda: project.rename_class("dog", name),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            edit()
+    assert project.classes == ["cat", "dog"]
 
 
-@pytest.mark.parametrize(
-    "name", ["=1+1", "<script>alert(1)</script>", "../../etc", "a,b\"c'", "nan", "\u202eevil", "-x"]
-)
+@pytest.mark.parametrize("name", ["می\u200cشود", "👩\u200d🔬", "x" * 100, "ﬁne"])
+def test_words_of_every_language_are_class_names(make_project: MakeProject, name: str):
+    project = make_project(1)
+    project.label(ids(project, 0), name, project.revision)
+    assert Project.open(project.folder).classes == [name]
+
+
+@pytest.mark.parametrize("name", ["\u202egnp", "a\nb", "x" * 150])
+def test_names_of_folders_are_labels_as_they_are(tmp_path: Path, name: str):
+    paint(tmp_path / name / "1.png")
+    paint(tmp_path / "cup" / "2.png", seed=1)
+    project = Project.open(tmp_path)
+    assert project.label_by_folder() == 2
+    assert sorted(manifest(project).values()) == sorted(["cup", name])
+    assert sorted(Project.open(tmp_path).classes) == sorted(["cup", name])
+    project.rename_class(name, "mug")
+    assert sorted(project.classes) == ["cup", "mug"]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "<script>alert(1)</script>", "../../etc", "a,b\"c'", "nan", "-x"])
 def test_hostile_class_names_are_only_names(make_project: MakeProject, name: str):
     project = make_project(2)
     project.label(ids(project, 0), name, project.revision)

@@ -46,7 +46,7 @@ def test_a_photo_is_stored_unchanged_and_once(tmp_path: Path):
 
 @pytest.mark.parametrize("data", [b"", b"<svg onload=alert(1)>", b"\x89PNG\r\n\x1a\n12345", b"GIF89a" + bytes(100)])
 def test_what_is_no_photo_is_refused_and_not_stored(tmp_path: Path, data: bytes):
-    with pytest.raises(AssayError, match=r"x\.png"):
+    with pytest.raises(AssayError):
         save_photo(data, tmp_path, "x.png")
     assert list(tmp_path.iterdir()) == []
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from page_looks import LOOKS
+from studio_browser import fair, opened
 from studio_projects import build_trained_project, paint
 from studio_server import StudioServer, studio_server
 
@@ -66,31 +66,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudioServ
 def studio(photos_folder: Path) -> Iterator[StudioServer]:
     with studio_server(photos_folder) as running:
         yield running
-
-
-def opened(browser: Any, studio: StudioServer, **options: Any) -> Iterator[Any]:
-    """A page with the cookie; afterwards check that it spoke to the studio only and logged no errors."""
-    context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    requested: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda item: requested.append(item.url))
-    page.on("pageerror", lambda item: complaints.append(str(item)))
-    page.on("dialog", lambda item: (complaints.append(item.message), item.dismiss()))
-    page.on("console", lambda item: complaints.append(item.text))
-    page.goto(studio.address)
-    yield page
-    context.close()
-    assert [item for item in requested if not item.startswith((studio.url, f"blob:{studio.url}", "data:"))] == []
-    assert [item for item in complaints if "status of 4" not in item] == []
-
-
-def fair(page: Any) -> None:
-    """Nothing sticks out, and axe finds nothing at all."""
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found = Axe().run(page).response["violations"]
-    assert [(item["impact"], item["id"], item["nodes"][0]["html"]) for item in found] == []
 
 
 @LOOKS
@@ -258,7 +233,7 @@ def test_files_are_added_and_photographed(
         page.click("#add-photos")
         page.select_option("#add-class", "green")
         page.set_input_files("#files", extra)
-        page.locator("#upload-state", has_text="3 of 3 added").wait_for()
+        page.locator("#upload-result", has_text="3 photos were added.").wait_for()
         page.click("#camera-open")
         video = page.locator("#camera-video")
         eventually(partial(video.evaluate, "video => video.videoWidth > 0"), 60)

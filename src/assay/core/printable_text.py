@@ -1,17 +1,19 @@
 """Make text from outside (file names, class names, error messages) safe to print."""
 
 import re
+from typing import Final
 
 # Besides C0 controls: DEL and C1 controls; soft hyphen; zero-width, joining and filling characters; line and
 # paragraph separators; bidirectional controls; annotations and non-characters; surrogates; formats of
 # shorthand and music; tags and the variation selectors beside them.
-_UNSAFE = (
+UNSAFE_CHARACTERS: Final = (
     r"\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_ANY = re.compile(rf"[\x00-\x1f{_UNSAFE}]")
-_BUT_LINE_FEEDS = re.compile(rf"[\x00-\x09\x0b-\x1f{_UNSAFE}]")
+"""Besides C0 controls, as the inside of brackets in a regular expression."""
+_ANY = re.compile(rf"[\x00-\x1f{UNSAFE_CHARACTERS}]")
+_BUT_LINE_FEEDS = re.compile(rf"[\x00-\x09\x0b-\x1f{UNSAFE_CHARACTERS}]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
 
 

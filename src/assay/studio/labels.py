@@ -9,6 +9,7 @@ from typing import Any, Final
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import read_json_state
 from assay.core.label_tables import Row, read_label_table, write_label_table
+from assay.core.printable_text import printable, strip_invisible
 from assay.core.tables import write_json
 from assay.studio.photos import Photo, photo_name
 
@@ -18,6 +19,9 @@ MAX_CLASS_NAME: Final = 100
 """Characters of a class name."""
 
 _FORMAT: Final = 1
+_CONTROLS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS: Final = frozenset("\u200c\u200d")
+"""Zero-width characters that words of some languages and emoji need."""
 _NEEDED: Final = ("path", "label")
 _COLUMNS: Final = ("id", "path", "label", "split")
 """With these first columns, readers of manifests take every value literally."""
@@ -127,19 +131,24 @@ def normalize_class_name(name: str) -> str | None:
 
 
 def check_class_name(name: str, existing: Iterable[str]) -> str:
-    """Return the normalized name of a new class.
+    """Return the normalized name of a new class; names that folders and files give are not checked.
 
     Raises:
-        UsageError: it is empty, too long, has control characters, or differs from another class only in case.
+        UsageError: it is empty, too long, has control characters (also those that change the direction of text), or
+            differs from another class only in case.
     """
     known = normalize_class_name(name)
-    if known is None:
+    if known is None or not strip_invisible(known).strip():
         raise UsageError("A class needs a name")
     if len(known) > MAX_CLASS_NAME:
-        raise UsageError(f"A class name has at most {MAX_CLASS_NAME} characters")
-    if any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in known):
-        raise UsageError("A class name must not contain control characters")
+        raise UsageError(f"A class name has at most {MAX_CLASS_NAME} characters; this one has {len(known):,}")
+    if (control := next(filter(_is_control, known), None)) is not None:
+        raise UsageError(f"A class name must not contain invisible control characters such as {printable(control)}")
     for other in existing:
         if other.casefold() == known.casefold():
             raise UsageError(f"There is a class {other} already")
     return known
+
+
+def _is_control(letter: str) -> bool:
+    return unicodedata.category(letter) in _CONTROLS and letter not in _JOINERS

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -10,6 +11,7 @@ import jinja2
 
 from assay import __version__
 from assay.core.html_pages import page_css, template_environment
+from assay.core.printable_text import UNSAFE_CHARACTERS
 
 LANGUAGE: Final = "en"
 _MEDIA_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
@@ -35,9 +37,16 @@ def assets() -> tuple[str, dict[str, tuple[bytes, str]]]:
     folder = resources.files("assay.studio.web") / "assets"
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name.rpartition(".")[2] in _MEDIA_TYPES}
     files["style.css"] = page_css().encode()
-    files["text.js"] = f"export const texts = {json.dumps(texts(), ensure_ascii=True)};\n".encode()
+    files["text.js"] = (
+        f"export const texts = {json.dumps(texts(), ensure_ascii=True)};\nexport const unsafe = {_unsafe_pattern()};\n"
+    ).encode()
     digest = hashlib.sha256(b"".join(name.encode() + body for name, body in sorted(files.items()))).hexdigest()[:12]
     return digest, {name: (body, _MEDIA_TYPES[name.rpartition(".")[2]]) for name, body in files.items()}
+
+
+def _unsafe_pattern() -> str:
+    """Return the characters that are shown escaped, as a regular expression of JavaScript."""
+    return "/[\\x00-\\x1f" + re.sub(r"\\U0*([0-9a-f]+)", r"\\u{\1}", UNSAFE_CHARACTERS) + "]/gu"
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from assay.core.errors import AssayError, UsageError
+from assay.core.errors import UsageError
 from assay.core.files import atomic_write, temporary_file
 from assay.core.printable_text import strip_invisible
 from assay.image import decode
@@ -75,10 +75,7 @@ def save_photo(data: bytes, folder: Path, name: str) -> tuple[Path, bool]:
         AssayError: it is no image, is damaged, or would take too long to decode.
     """
     kind = sniff(data)
-    try:
-        decode(data, min_side=_CHECK_SIDE, value_range="minmax")
-    except AssayError as error:
-        raise AssayError(f"{safe_name(name)}: {error}") from None
+    decode(data, min_side=_CHECK_SIDE, value_range="minmax")
     safe = Path(safe_name(name))
     if safe.suffix.casefold() not in IMAGE_SUFFIXES:
         safe = safe.with_name(safe.name + _SUFFIXES.get(str(kind), f".{kind}"))

@@ -1,17 +1,32 @@
 // DOM helpers and texts. Text is only ever set as textContent; HTML of the studio itself is parsed in one place.
-import { texts } from "./text.js";
+import { texts, unsafe } from "./text.js";
 
 export const byId = (id) => document.getElementById(id);
 
+const SHOWN = ["textContent", "ariaLabel", "title", "alt", "placeholder"];
+const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+
+// A text from outside (a name, an error) whose control and invisible characters can be seen, such as \u202e.
+export const visible = (text) => String(text).replace(unsafe, (letter) => {
+  const digits = letter.codePointAt(0).toString(16);
+  const [mark, length] = digits.length < 3 ? ["x", 2] : digits.length < 5 ? ["u", 4] : ["U", 8];
+  return SHORT[letter] ?? `\\${mark}${digits.padStart(length, "0")}`;
+});
+
 export function el(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
+  for (const name of SHOWN) if (name in properties) element[name] = visible(properties[name]);
+  element.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return element;
 }
 
 // A text with its {placeholders} filled in.
 export const t = (key, values = {}) =>
-  texts[key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  texts[key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? visible(values[name]) : whole));
+
+// The text for a number of things: `key_1` for one, if there is such a text.
+export const counted = (key, number, values = {}) =>
+  t(number === 1 && `${key}_1` in texts ? `${key}_1` : key, { count: number.toLocaleString(), ...values });
 
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 
@@ -57,6 +72,7 @@ export function onDrop(zone, take) {
   zone.addEventListener("dragleave", () => zone.classList.remove("over"));
   zone.addEventListener("drop", async (event) => {
     event.preventDefault();
+    event.stopPropagation(); // a zone may lie in another one
     zone.classList.remove("over");
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     const files = entries.length ? (await Promise.all(entries.map(filesIn))).flat() : [...event.dataTransfer.files];

@@ -1,5 +1,5 @@
 // A grid of thumbnails that creates only the visible tiles; selection by click, Shift, rectangle and keyboard.
-import { byId, el, t } from "./dom.js";
+import { byId, el, t, visible } from "./dom.js";
 
 const GAP = 8;
 const CAPTION = 26;
@@ -110,7 +110,11 @@ export class Grid {
     element.setAttribute("role", "option");
     const tile = { element, image, name, caption, stale: true };
     image.addEventListener("load", () => { element.classList.add("loaded"); this.load(); });
-    image.addEventListener("error", () => { element.classList.add("broken"); this.load(); });
+    image.addEventListener("error", () => {
+      element.classList.add("broken");
+      this.describe(tile, Number(element.dataset.place));
+      this.load();
+    });
     this.tiles.set(place, tile);
     this.fill(tile, place);
     this.position(element, place);
@@ -127,17 +131,25 @@ export class Grid {
       tile.address = address;
     }
     const label = photo.out ? t("left_out") : photo.label ?? t("unlabelled");
-    caption.textContent = label;
+    caption.textContent = visible(label);
     caption.dataset.kind = photo.out ? "out" : photo.label === null ? "none" : "label";
     element.id = `photo-${photo.id}`;
     element.dataset.place = place;
-    name.textContent = photo.name.slice(photo.name.lastIndexOf("/") + 1);
-    element.title = photo.name;
-    element.setAttribute("aria-label", `${photo.name}: ${label}`);
+    name.textContent = visible(photo.name.slice(photo.name.lastIndexOf("/") + 1));
+    this.describe(tile, place);
     element.setAttribute("aria-setsize", this.photos.length);
     element.setAttribute("aria-posinset", place + 1);
     element.classList.toggle("out", photo.out);
     tile.stale = false;
+  }
+
+  describe({ element }, place) {
+    const photo = this.photos[place];
+    const label = photo.out ? t("left_out") : photo.label ?? t("unlabelled");
+    const broken = element.classList.contains("broken") ? [t("unreadable")] : [];
+    const notes = [...(photo.note ? [photo.note] : []), ...broken].map((note) => `, ${note}`).join("");
+    element.title = visible(`${photo.name}${notes}`);
+    element.setAttribute("aria-label", visible(`${photo.name}: ${label}${notes}`));
   }
 
   position(element, place) {

@@ -1,7 +1,8 @@
 // What every page does: buttons and forms that call the studio, and parts that are fetched again after a change.
-import { call, fetchFragment, t } from "./dom.js";
+import { call, el, fetchFragment, t } from "./dom.js";
 import { onChange, revisions } from "./events.js";
 import { attempt, say } from "./messages.js";
+import { openPhoto } from "./photo_dialog.js";
 
 // <button data-post="/api/..." data-body='{...}'>: POST, with the revision that this page has seen.
 document.addEventListener("click", (event) => {
@@ -110,7 +111,14 @@ function duration(seconds) {
   return whole < 3600 ? `${Math.floor(whole / 60)} min ${two(whole % 60)} s` : `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
-// A photo that cannot be read, or is gone: its place says so.
-document.addEventListener("error", (event) => {
-  if (event.target instanceof HTMLImageElement && event.target.classList.contains("thumb")) event.target.classList.add("broken");
+// A photo that cannot be read: its place says so.
+document.addEventListener("error", ({ target }) => {
+  if (!(target instanceof HTMLImageElement && target.classList.contains("thumb"))) return;
+  target.replaceWith(el("span", { className: "thumb gone" }, el("span", { className: "sign", textContent: "⚠", ariaHidden: "true" }), t("unreadable")));
 }, true);
+
+// <button data-photo="id" ...>: enlarge.
+document.addEventListener("click", (event) => {
+  const { photo: id, version, name, label } = event.target.closest("button[data-photo]")?.dataset ?? {};
+  if (id) openPhoto({ id, version, name, caption: label });
+});

@@ -1,9 +1,10 @@
 // The step Photos: the grid, its filters, classes and labels.
-import { openAdd, setUpAdding } from "./adding.js";
-import { byId, call, el, t } from "./dom.js";
+import { setUpAdding } from "./adding.js";
+import { byId, call, counted, el, t } from "./dom.js";
 import { onChange } from "./events.js";
 import { grid as makeGrid } from "./grid.js";
 import { attempt, say } from "./messages.js";
+import { openPhoto } from "./photo_dialog.js";
 import { setUpShots } from "./shots.js";
 
 const MAX_KEYS = 9;
@@ -59,7 +60,7 @@ function draw({ keepScroll = true } = {}) {
   drawFilters();
   const list = shown();
   grid.show(list, { keepScroll });
-  byId("shown").textContent = t("shown", { count: list.length.toLocaleString() });
+  byId("shown").textContent = counted("shown", list.length);
   byId("empty").hidden = list.length > 0;
   byId("empty-text").textContent = t(photos.size ? "empty_filter" : "empty_project");
   byId("undo").disabled = !state.undo;
@@ -133,7 +134,7 @@ async function edit(action, label) {
     else if (action !== "unlabel") photo.out = false;
   }
   grid.selected.clear();
-  say(t(action === "label" ? "labelled" : "changed", { count: answer.changed.toLocaleString(), name: label }));
+  say(counted(action === "label" ? "labelled" : "changed", answer.changed, { name: label }));
   await sync();
 }
 
@@ -154,14 +155,6 @@ async function editClass(body) {
   const answer = await attempt(() => call("/api/classes", { body }));
   if (answer) byId("class-dialog").close();
   await sync();
-}
-
-function openPhoto(photo) {
-  byId("photo-title").textContent = photo.name;
-  byId("photo-large").src = `/previews/${photo.id}?v=${photo.version}`;
-  byId("photo-large").alt = photo.name;
-  byId("photo-label").textContent = photo.out ? t("left_out") : photo.label ?? t("unlabelled");
-  byId("photo-dialog").showModal();
 }
 
 // Keys work while the grid has the focus.
@@ -197,7 +190,7 @@ byId("rename-form").addEventListener("submit", (event) => {
   editClass({ action: "rename", name: renamed, to: byId("rename-name").value });
 });
 byId("delete-class").addEventListener("click", () => editClass({ action: "delete", name: renamed }));
-byId("add-photos").addEventListener("click", () => openAdd(state.classes));
-setUpAdding({ sync, onCamera: setUpShots({ sync, classes: () => state.classes }) });
+const classes = () => state.classes;
+setUpAdding({ sync, classes, onCamera: setUpShots({ sync, classes }) });
 onChange((changed) => { if (changed.has("photos")) sync(); });
 sync();

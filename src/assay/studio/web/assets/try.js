@@ -1,6 +1,6 @@
 // The step Try: classify a photo that is chosen, dropped, pasted or taken; show its heat map.
 import { Camera } from "./camera.js";
-import { byId, call, el, onDrop, percent, t } from "./dom.js";
+import { byId, call, el, onDrop, percent, t, visible } from "./dom.js";
 
 const MAX_BARS = 10;
 let photo = null;
@@ -37,7 +37,7 @@ function choose(file) {
   if (address) URL.revokeObjectURL(address);
   address = URL.createObjectURL(file);
   show(address, file.name);
-  byId("caption").textContent = file.name;
+  byId("caption").textContent = visible(file.name);
   classify();
 }
 
@@ -64,7 +64,7 @@ async function classify() {
   } catch (error) {
     if (current !== photo) return;
     byId("answer").replaceChildren();
-    byId("error").textContent = `${current.name}: ${error.message}`;
+    byId("error").textContent = visible(`${current.name}: ${error.message}`);
   }
 }
 

@@ -1,0 +1,32 @@
+// The large view of a photo; for one that cannot be read, the reason instead.
+import { byId, call, t, visible } from "./dom.js";
+
+let shown = null; // address of the picture
+
+// Show a photo: { id, version, name } and its label, or a caption.
+export function openPhoto({ id, version, name, label, out, caption }) {
+  const large = byId("photo-large");
+  const address = `/previews/${id}?v=${version}`;
+  shown = address;
+  byId("photo-title").textContent = large.alt = visible(name);
+  byId("photo-label").textContent = visible(caption ?? (out ? t("left_out") : label ?? t("unlabelled")));
+  byId("photo-problem").hidden = true;
+  large.hidden = false;
+  large.onerror = () => explain(address);
+  large.src = address;
+  byId("photo-dialog").showModal();
+}
+
+// Ask the studio why there is no picture.
+async function explain(address) {
+  let reason = t("unreadable");
+  try {
+    await call(address, { method: "GET" });
+  } catch (error) {
+    reason = error.message;
+  }
+  if (shown !== address) return;
+  byId("photo-large").hidden = true;
+  byId("photo-problem").hidden = false;
+  byId("photo-problem").textContent = t("photo_problem", { reason });
+}

@@ -1,0 +1,103 @@
+"""The studio in a real browser when something is wrong: refused files, damaged photos, misleading names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_looks import LOOKS
+from studio_browser import fair, opened
+from studio_projects import paint
+from studio_server import StudioServer, studio_server
+
+_NAMES = "items => items.map(item => item.title + item.ariaLabel)"
+_DROP = """([zone, files]) => {
+  const data = new DataTransfer();
+  for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+  document.querySelector(zone).dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("problems") / "project"
+    for number in range(3):
+        paint(place / "cup" / f"{number}.png", seed=number)
+    paint(place / "\u202egnp" / "hidden.png", seed=9)
+    damaged = place / "damaged.png"
+    damaged.write_bytes(paint(place / "damaged.png").read_bytes()[:300])
+    return place
+
+
+@pytest.fixture(scope="module")
+def studio(folder: Path) -> Iterator[StudioServer]:
+    with studio_server(folder) as running:
+        yield running
+
+
+def test_added_repeated_and_refused_files_are_counted(browser: Any, studio: StudioServer, folder: Path, tmp_path: Path):
+    first, second = paint(tmp_path / "first.png", seed=100), paint(tmp_path / "second.png", seed=101)
+    (tmp_path / "fake.jpg").write_text("no photo")
+    (tmp_path / "notes.txt").write_text("notes")
+    for page in opened(browser, studio):
+        page.click("#add-photos")
+        page.set_input_files("#files", [first])
+        page.locator("#upload-result", has_text="1 photo was added.").wait_for()
+        page.set_input_files("#files", [first, second, tmp_path / "fake.jpg", tmp_path / "notes.txt"])
+        result = "1 photo was added. 1 was there already. 2 files were refused:"
+        page.locator("#upload-result", has_text=result).wait_for()
+        notes, fake = sorted(page.locator("#upload-errors li").all_inner_texts(), reverse=True)
+        assert notes == "notes.txt: neither a photo nor a video of a known format"
+        assert fake.startswith("fake.jpg: ")
+        assert fake.count("fake.jpg") == 1
+        fair(page)
+    assert sorted(path.name for path in (folder / "photos").iterdir()) == ["first.png", "second.png"]
+
+
+def test_dropped_files_are_added_once_and_may_get_a_label(browser: Any, studio: StudioServer, tmp_path: Path):
+    for zone, seed in (("#grid", 200), ("#drop", 201)):
+        data = list(paint(tmp_path / f"{seed}.png", seed=seed).read_bytes())
+        for page in opened(browser, studio):
+            page.fill("#class-name", f"class {seed}")
+            page.press("#class-name", "Enter")
+            page.get_by_role("button", name=f"Label as class {seed}").wait_for()
+            if zone == "#drop":
+                page.click("#add-photos")
+            page.evaluate(_DROP, [zone, [[f"{seed}.png", data]]])
+            page.locator("#upload-result", has_text="1 photo was added.").wait_for()
+            assert page.locator("#upload-result").inner_text() == "1 photo was added."
+            assert f"class {seed}" in page.locator("#add-class option").all_inner_texts()
+
+
+@LOOKS
+def test_a_damaged_photo_is_marked_and_its_reason_shown(browser: Any, studio: StudioServer, width: int, scheme: str):
+    for page in opened(browser, studio, viewport={"width": width, "height": 800}, color_scheme=scheme):
+        tile = page.locator(".tile.broken")
+        tile.wait_for()
+        assert tile.get_attribute("aria-label") == "damaged.png: Unlabelled, cannot be read"
+        tile.dblclick()
+        page.locator("#photo-problem", has_text="This photo cannot be shown: ").wait_for()
+        assert len(page.locator("#photo-problem").inner_text()) > len("This photo cannot be shown: .")
+        assert not page.locator("#photo-large").is_visible()
+        fair(page)
+        page.keyboard.press("Escape")
+        page.locator(".tile.loaded").first.dblclick()
+        page.locator("#photo-large").wait_for()
+        assert not page.locator("#photo-problem").is_visible()
+
+
+def test_misleading_class_names_are_refused_or_shown_escaped(browser: Any, studio: StudioServer):
+    for page in opened(browser, studio):
+        page.locator(".tile").first.wait_for()
+        for name, reason in (("a\u202eb", "control characters such as \\u202e"), ("x" * 101, "this one has 101")):
+            page.fill("#class-name", name)
+            page.press("#class-name", "Enter")
+            page.locator("#errors", has_text=reason).wait_for()
+        page.get_by_role("button", name="Use folder names as labels").click()
+        page.get_by_role("button", name="Label as \\u202egnp").wait_for()
+        page.locator(".tile-caption", has_text="\\u202egnp").wait_for()
+        assert "\u202e" not in page.locator("body").inner_text()
+        names = page.locator("[title], [aria-label]").evaluate_all(_NAMES)
+        assert not any("\u202e" in name for name in names)
+        page.locator(".filter-row", has_text="gnp").locator("button.filter").click()
+        page.locator("#shown", has_text="1 photo").wait_for()
