@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core.printable_text import printable
-from assay.core.text_layout import align_columns, display_width, format_number, format_percent, shorten, shorten_names
+from assay.core.text_layout import (
+    align_columns,
+    counted,
+    display_width,
+    format_number,
+    format_percent,
+    shorten,
+    shorten_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,21 @@ def test_percent_and_number_with_digits():
     assert format_percent(0.95, 0) == "95 %"
     assert format_number(0.12345) == "0.123"
     assert format_number(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("count", "nouns", "text"),
+    [
+        (0, ("photo",), "0 photos"),
+        (1, ("new photo",), "1 new photo"),
+        (1200, ("new photo",), "1,200 new photos"),
+        (1, ("class",), "1 class"),
+        (2, ("class",), "2 classes"),
+        (2, ("entry", "entries"), "2 entries"),
+    ],
+)
+def test_counted_nouns(count: int, nouns: tuple[str, ...], text: str):
+    assert counted(count, *nouns) == text
 
 
 @given(st.text(), st.integers(4, 40))

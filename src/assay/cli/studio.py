@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import echo
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from assay.studio.service import Studio
@@ -37,7 +38,9 @@ def studio(
 
     def on_ready(address: str, opened: "Studio | None") -> None:
         title = (
-            "Choose a project" if opened is None else f"{opened.project.name}: {len(opened.project.photos):,} photos"
+            "Choose a project"
+            if opened is None
+            else f"{opened.project.name}: {counted(len(opened.project.photos), 'photo')}"
         )
         echo(title, address, "Ctrl-C ends the studio; running jobs go on.")
         if browser:

@@ -33,6 +33,19 @@ def format_percent(share: float | None, digits: int = 1) -> str:
     return f"{value:.{digits}f} %"
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Format a number of things: `1 photo`, `1,200 photos`, `0 classes`.
+
+    Args:
+        count: the number.
+        noun: in the singular; its last word is counted.
+        plural: by default the noun with `s`, or with `es` after `s`, `x`, `ch` and `sh`.
+    """
+    if plural is None:
+        plural = f"{noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def display_width(text: str) -> int:
     """Return the width of a text in terminal columns: wide characters count 2, combining characters 0."""
     return sum(_char_width(letter) for letter in text)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.core.errors import AssayError, UsageError
+from assay.core.text_layout import counted
 from assay.studio.labels import check_class_name, normalize_class_name
 from assay.studio.photos import Photo
 from assay.studio.undo import Edit, PhotoLabel
@@ -160,4 +161,4 @@ def _relabelled(photos: Mapping[str, Photo], old: str, new: str | None) -> dict[
 
 
 def _count(photos: Collection[object]) -> str:
-    return f"{len(photos):,} photo" + ("" if len(photos) == 1 else "s")
+    return counted(len(photos), "photo")

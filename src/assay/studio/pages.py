@@ -15,6 +15,7 @@ from assay.core.printable_text import UNSAFE_CHARACTERS
 
 LANGUAGE: Final = "en"
 _MEDIA_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+_PLACEHOLDER: Final = re.compile(r"\{(?P<name>\w+)(?:\|(?P<one>[^|}]*)\|(?P<many>[^|}]*))?\}")
 STEPS: Final = ("photos", "check", "train", "understand", "try", "use")
 
 
@@ -27,8 +28,22 @@ def texts() -> dict[str, str]:
 
 
 def text(key: str, **values: object) -> str:
-    """Return a text with its `{placeholders}` filled in; KeyError if there is no such text."""
-    return texts()[key].format(**values)
+    """Return a text with its placeholders filled in, as `t` in `dom.js` does.
+
+    `{count}` is replaced by a value, a number with separators of thousands; `{count|photo|photos}` by the first
+    alternative if the number is 1, else by the second.
+
+    Raises:
+        KeyError: there is no such text, or a value is missing.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        value = values[found["name"]]
+        if found["one"] is not None:
+            return found["one"] if value == 1 else found["many"]
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
+    return _PLACEHOLDER.sub(fill, texts()[key])
 
 
 @cache

@@ -1,5 +1,5 @@
 // Adding photos: files, folders and videos that are chosen or dropped, and folders on this machine.
-import { byId, call, counted, el, onDrop, t } from "./dom.js";
+import { byId, call, el, onDrop, t } from "./dom.js";
 import { attempt, say } from "./messages.js";
 
 const PARALLEL = 3;
@@ -39,7 +39,7 @@ export function setUpAdding({ sync, classes, onCamera }) {
 async function rescan(body) {
   const answer = await attempt(() => call("/api/rescan", { body }));
   if (!answer) return;
-  say(counted("rescanned", answer.new));
+  say(t("rescanned", { count: answer.new }));
   byId("source").value = "";
   await refresh();
 }
@@ -89,13 +89,13 @@ async function upload(files, label, outcome) {
 // Say how many files were added, were there already, and were refused and why.
 function tell({ added, same, refused }) {
   byId("upload-result").textContent = [
-    counted("upload_added", added), ...(same ? [counted("upload_same", same)] : []),
-    ...(refused.length ? [counted("upload_refused", refused.length)] : []),
+    t("upload_added", { count: added }), ...(same ? [t("upload_same", { count: same })] : []),
+    ...(refused.length ? [t("upload_refused", { count: refused.length })] : []),
   ].join(" ");
   const more = refused.length - MAX_REASONS;
   byId("upload-errors").replaceChildren(
     ...refused.slice(0, MAX_REASONS).map(([name, reason]) => el("li", { textContent: `${name}: ${reason}` })),
-    ...(more > 0 ? [el("li", { textContent: t("upload_more", { count: more.toLocaleString() }) })] : []),
+    ...(more > 0 ? [el("li", { textContent: t("upload_more", { count: more }) })] : []),
   );
 }
 

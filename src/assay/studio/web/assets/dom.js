@@ -20,13 +20,15 @@ export function el(tag, properties = {}, ...children) {
   return element;
 }
 
-// A text with its {placeholders} filled in.
+// A text with its placeholders filled in: {count} is a value, {count|photo|photos} the form for 1 or for other numbers.
 export const t = (key, values = {}) =>
-  texts[key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? visible(values[name]) : whole));
+  texts[key].replace(/\{(\w+)(?:\|([^|}]*)\|([^|}]*))?\}/g, (whole, name, one, many) => {
+    if (!(name in values)) return whole;
+    if (one !== undefined) return values[name] === 1 ? one : many;
+    return typeof values[name] === "number" ? formatNumber(values[name]) : visible(values[name]);
+  });
 
-// The text for a number of things: `key_1` for one, if there is such a text.
-export const counted = (key, number, values = {}) =>
-  t(number === 1 && `${key}_1` in texts ? `${key}_1` : key, { count: number.toLocaleString(), ...values });
+export const formatNumber = (number) => number.toLocaleString(document.documentElement.lang);
 
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 

@@ -1,6 +1,6 @@
 // The step Photos: the grid, its filters, classes and labels.
 import { setUpAdding } from "./adding.js";
-import { byId, call, counted, el, t } from "./dom.js";
+import { byId, call, el, formatNumber, t } from "./dom.js";
 import { onChange } from "./events.js";
 import { grid as makeGrid } from "./grid.js";
 import { attempt, say } from "./messages.js";
@@ -60,7 +60,7 @@ function draw({ keepScroll = true } = {}) {
   drawFilters();
   const list = shown();
   grid.show(list, { keepScroll });
-  byId("shown").textContent = counted("shown", list.length);
+  byId("shown").textContent = t("shown", { count: list.length });
   byId("empty").hidden = list.length > 0;
   byId("empty-text").textContent = t(photos.size ? "empty_filter" : "empty_project");
   byId("undo").disabled = !state.undo;
@@ -85,7 +85,7 @@ function drawFilters() {
 
 function filterButton(value, text, count) {
   const button = el("button", { className: "filter" }, el("span", { className: "name", textContent: text }),
-    el("span", { className: "count", textContent: count.toLocaleString() }));
+    el("span", { className: "count", textContent: formatNumber(count) }));
   button.dataset.filter = value;
   button.setAttribute("aria-pressed", String(filter === value));
   button.addEventListener("click", () => { filter = value; draw({ keepScroll: false }); });
@@ -95,7 +95,7 @@ function filterButton(value, text, count) {
 // What the selection allows: one button a class, and the other edits.
 function showSelection() {
   const count = grid.selected.size;
-  byId("selected-count").textContent = t("selected", { count: count.toLocaleString() });
+  byId("selected-count").textContent = t("selected", { count });
   for (const id of ["unlabel", "leave-out", "select-none"]) byId(id).disabled = !count;
   byId("restore").hidden = filter !== "out";
   byId("leave-out").hidden = filter === "out";
@@ -134,7 +134,7 @@ async function edit(action, label) {
     else if (action !== "unlabel") photo.out = false;
   }
   grid.selected.clear();
-  say(counted(action === "label" ? "labelled" : "changed", answer.changed, { name: label }));
+  say(t(action === "label" ? "labelled" : "changed", { count: answer.changed, name: label }));
   await sync();
 }
 

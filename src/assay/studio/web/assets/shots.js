@@ -1,6 +1,6 @@
 // Photographing with the camera: a button for each class, held down; near-copies are reported.
 import { Camera } from "./camera.js";
-import { byId, call, counted, el, t, wait } from "./dom.js";
+import { byId, call, el, t, wait } from "./dom.js";
 import { complain } from "./messages.js";
 
 const INTERVAL_MS = 500;
@@ -28,7 +28,7 @@ export function setUpShots({ sync, classes }) {
         const query = new URLSearchParams({ label, ...(byId("camera-copies").checked ? { copies: "keep" } : {}) });
         const answer = await call(`/api/shot?${query}`, { raw: await camera.take() });
         if (answer.stored) taken.set(label, (taken.get(label) ?? 0) + 1);
-        const count = counted("camera_taken", taken.get(label) ?? 0, { name: label });
+        const count = t("camera_taken", { count: taken.get(label) ?? 0, name: label });
         state(answer.near_copy ? `${count}. ${t(answer.stored ? "camera_copy_kept" : "camera_copy")}` : count, answer.near_copy);
       } catch (error) {
         state(error.message, true);
