@@ -11,7 +11,7 @@ from studio_projects import paint
 
 from assay.core.errors import AssayError, UsageError
 from assay.data import read_manifest
-from assay.studio.label_edits import StaleEditError
+from assay.studio.errors import StaleEditError
 from assay.studio.project import Project
 
 MakeProject = Callable[..., Project]

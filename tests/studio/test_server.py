@@ -1,6 +1,7 @@
 """A real studio over HTTP: who may use it, what it refuses, and how it survives a restart."""
 
 import json
+import re
 import stat
 import time
 from pathlib import Path
@@ -99,6 +100,46 @@ def test_paths_lead_nowhere(client: httpx.Client, path: str):
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "message", "back"),
+    [
+        ("/absent", "There is no page at this address", 'href="/"'),
+        ("/train/absent", "There is no page at this address", 'href="/train"'),
+        ("/understand?run=<b>gone", "There is no run &lt;b&gt;gone", 'href="/understand"'),
+        ("/understand/gone/report", "There is no run gone", 'href="/understand"'),
+        ("/understand/gone/cell/0/0", "There is no run gone", 'href="/understand"'),
+        ("/heat/gone/0", "This photo is not there any more", 'href="/"'),
+        ("/previews/0", "This photo is not there any more", 'href="/"'),
+        ("/thumbnails/0", "This photo is not there any more", 'href="/"'),
+        ("/assets/x/absent.js", "There is no page at this address", 'href="/"'),
+    ],
+)
+def test_what_is_missing_is_a_page_for_people_and_short_for_programs(
+    client: httpx.Client, path: str, message: str, back: str
+):
+    html = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = client.get(path, headers=html)
+    assert answer.status_code == 404
+    assert message in answer.text
+    assert back in answer.text
+    assert 'aria-label="Steps"' in answer.text
+    for headers in ({}, {**html, "hx-request": "true"}, {**html, "x-assay-project": _project(client)}):
+        short = client.get(path, headers=headers)
+        assert (short.status_code, set(short.json())) == (404, {"error"})
+
+
+def _project(client: httpx.Client) -> str:
+    found = re.search(r'data-project="(\w+)"', client.get("/photos").text)
+    assert found is not None
+    return found[1]
+
+
+def test_a_method_that_an_address_does_not_have_is_refused(client: httpx.Client):
+    answer = client.get("/api/edit", headers={"accept": "text/html"})
+    assert (answer.status_code, "Method Not Allowed" in answer.text) == (405, True)
+    assert client.get("/api/edit").json() == {"error": "Method Not Allowed"}
+
+
 def test_edits_carry_the_revision_of_the_page(client: httpx.Client):
     names = photos(client)
     seen = client.get("/api/photos").json()["revision"]
@@ -159,7 +200,7 @@ def test_thumbnails_are_small_jpegs_that_may_be_cached(client: httpx.Client, fol
     assert "immutable" in answer.headers["cache-control"]
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n123")
     client.post("/api/rescan", json={})
-    assert client.get(f"/thumbnails/{photos(client)['broken.png']}").status_code == 422
+    assert client.get(f"/thumbnails/{photos(client)['broken.png']}").status_code == 400
     (folder / "broken.png").unlink()
     client.post("/api/rescan", json={})
 

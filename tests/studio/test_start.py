@@ -38,6 +38,8 @@ def test_without_a_project_pages_lead_to_the_start_page(home: Path):
         html = {"accept": "text/html"}
         assert client.get("/", headers=html).headers["location"] == "/projects"
         assert client.get("/train", headers=html).headers["location"] == "/"
+        missing = client.get("/absent", headers=html)
+        assert (missing.status_code, "Back to the projects" in missing.text) == (404, True)
         assert client.get("/api/photos").status_code == 409
         assert client.get("/projects").status_code == 200
         assert json.loads(client.get("/events").text.removeprefix("data: ")) == {"project": None}

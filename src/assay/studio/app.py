@@ -12,6 +12,7 @@ from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -47,7 +48,7 @@ def create_app(workspace: Workspace) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        exception_handlers=dict.fromkeys((AssayError, OSError, Exception), on_error),
+        exception_handlers=dict.fromkeys((HTTPException, AssayError, OSError, Exception), on_error),
         lifespan=_lifespan,
     )
     app.state.workspace = workspace
@@ -74,7 +75,7 @@ async def asset(request: Request) -> Response:
     version, files = assets()
     found = files.get(request.path_params["name"])
     if found is None:
-        return Response(status_code=404)
+        raise HTTPException(404)
     current = request.path_params["version"] == version
     cache = "private, max-age=31536000, immutable" if current else "no-cache"
     return Response(found[0], media_type=found[1], headers={"cache-control": cache})

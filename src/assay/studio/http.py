@@ -4,13 +4,14 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from assay.core.errors import AssayError, UsageError
+from assay.studio.errors import NoProjectError, NotFoundError, StaleEditError
 from assay.studio.jobs import Job
-from assay.studio.label_edits import StaleEditError
-from assay.studio.pages import render
+from assay.studio.pages import STEPS, render, text
 from assay.studio.service import Studio
 from assay.studio.uploads import read_limited
 from assay.studio.workspace import Workspace
@@ -21,10 +22,6 @@ PROJECT_HEADER: Final = "x-assay-project"
 """Of requests of a page's script: the key of the project that the page shows."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class NoProjectError(AssayError):
-    """No project is open, or another one than that of the page."""
 
 
 def workspace_of(request: Request) -> Workspace:
@@ -121,15 +118,53 @@ def fragment(template: str, request: Request, **values: Any) -> Response:
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    """Return the response to an error that the user can fix."""
-    is_script = PROJECT_HEADER in request.headers
-    if isinstance(error, NoProjectError) and not is_script and "text/html" in request.headers.get("accept", ""):
+    """Return the response to an error: a page for a person, else JSON with the sentence."""
+    is_page = _wants_page(request)
+    if isinstance(error, NoProjectError) and is_page:
         return RedirectResponse("/", 303)
-    if isinstance(error, StaleEditError | NoProjectError):
-        return JSONResponse({"error": str(error)}, 409)
-    if isinstance(error, AssayError):
-        return JSONResponse({"error": str(error)}, 400)
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return JSONResponse({"error": f"{where}{error.strerror or error}"}, 507)
-    return JSONResponse({"error": "The studio has a bug here; its terminal shows the details"}, 500)
+    status, message = _status_and_message(error)
+    headers = error.headers if isinstance(error, HTTPException) else None
+    if is_page:
+        return HTMLResponse(_error_page(request, message), status, headers)
+    return JSONResponse({"error": message}, status, headers)
+
+
+def _wants_page(request: Request) -> bool:
+    """Return whether a browser shows the response as a page, rather than a script, an image or another program."""
+    headers = request.headers
+    is_script = PROJECT_HEADER in headers or "hx-request" in headers
+    return "text/html" in headers.get("accept", "") and not is_script
+
+
+def _status_and_message(error: Exception) -> tuple[int, str]:
+    match error:
+        case HTTPException(status_code=404):
+            return 404, text("no_page")
+        case HTTPException():
+            return error.status_code, error.detail
+        case NotFoundError():
+            return 404, str(error)
+        case StaleEditError() | NoProjectError():
+            return 409, str(error)
+        case AssayError():
+            return 400, str(error)
+        case OSError():
+            return 507, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return 500, "The studio has a bug here; its terminal shows the details"
+
+
+def _error_page(request: Request, message: str) -> str:
+    """Return a page that says what is missing or wrong, with a link to the step it belongs to, or to the first page."""
+    workspace, url = workspace_of(request), request.url
+    first = url.path.split("/")[1]
+    back = first if first in STEPS and (url.path, url.query) != (f"/{first}", "") else ""
+    studio = workspace.studio
+    return render(
+        "error.html.j2",
+        message=message,
+        step="",
+        back=back if studio else "",
+        studio=studio,
+        project=studio and studio.project,
+        choosable=workspace.choosable,
+    )

@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from assay.core.errors import AssayError, UsageError
+from assay.core.errors import UsageError
 from assay.core.text_layout import counted
+from assay.studio.errors import StaleEditError
 from assay.studio.labels import check_class_name, normalize_class_name
 from assay.studio.photos import Photo
 from assay.studio.undo import Edit, PhotoLabel
 
 ADDED_FOLDER: Final = "photos"
 """Folder of the photos that are uploaded or taken."""
-
-
-class StaleEditError(AssayError):
-    """A photo has changed since the page last read it."""
 
 
 @dataclass(frozen=True)

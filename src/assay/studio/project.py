@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from assay.core.errors import UsageError
 from assay.image.ignore_rules import SkippedFiles
 from assay.studio import label_edits
+from assay.studio.errors import NotFoundError
 from assay.studio.label_edits import Plan, with_used
 from assay.studio.labels import LABELS_FILE, PROJECT_FILE, LabelFile, ProjectFile
 from assay.studio.photos import Photo, list_photos, new_photo
@@ -97,11 +98,11 @@ class Project:
         """Return a photo by its id.
 
         Raises:
-            UsageError: there is none.
+            NotFoundError: there is none.
         """
         found = self.photos.get(photo)
         if found is None:
-            raise UsageError("This photo is not there any more")
+            raise NotFoundError("This photo is not there any more")
         return found
 
     def by_name(self) -> dict[str, Photo]:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from assay.core.errors import AssayError, UsageError
+from assay.core.errors import UsageError
 from assay.studio.http import ids_field, int_field, page, read_json, started, studio_of, text_field
 from assay.studio.label_edits import ADDED_FOLDER
 from assay.studio.photos import Photo
@@ -57,17 +57,12 @@ def _row(photo: Photo) -> list[object]:
 async def thumbnail(request: Request) -> Response:
     """Return the thumbnail of a photo."""
     studio = studio_of(request)
-    photo = studio.project.photos.get(request.path_params["photo"])
-    if photo is None:
-        return Response(status_code=404)
+    photo = studio.project.find(request.path_params["photo"])
     key = studio.thumbnail_key(photo)
     data = studio.thumbnails.cached(key)
     if data is None:
-        try:
-            making = studio.thumbnails.request(studio.project.path(photo), key)
-            data = await asyncio.shield(asyncio.wrap_future(making))  # others may wait for the same one
-        except AssayError as error:
-            return JSONResponse({"error": str(error)}, 422)
+        making = studio.thumbnails.request(studio.project.path(photo), key)
+        data = await asyncio.shield(asyncio.wrap_future(making))  # others may wait for the same one
     return Response(data, media_type=_JPEG, headers={"cache-control": _IMMUTABLE})
 
 

@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from assay.core.errors import UsageError
+from assay.studio.errors import NotFoundError
 from assay.studio.findings import finding_cards, photos_to_leave_out
 from assay.studio.http import fragment, int_field, page, path_int, read_json, started, studio_of, text_field
 from assay.studio.labels import LABELS_FILE
@@ -69,12 +70,12 @@ async def resolve_finding(request: Request) -> Response:
     job = studio.jobs.find(path_int(request, "job"))
     report = None if job is None else await asyncio.to_thread(job.result)
     if report is None:
-        raise UsageError("This check is not there any more; check again")
+        raise NotFoundError("This check is not there any more; check again")
     group = int_field(values, "group") if "group" in values else None
     try:
         photos = photos_to_leave_out(report, path_int(request, "finding"), studio.project.by_name(), group)
     except LookupError:
-        raise UsageError("There is no such finding; check again") from None
+        raise NotFoundError("There is no such finding; check again") from None
     changed = await asyncio.to_thread(studio.project.leave_out, photos, int_field(values, "revision"))
     return JSONResponse({"revision": studio.project.revision, "changed": changed})
 
@@ -167,7 +168,7 @@ async def stop_job(request: Request) -> Response:
     studio = studio_of(request)
     job = studio.jobs.find(path_int(request, "job"))
     if job is None:
-        raise UsageError("There is no such job")
+        raise NotFoundError("There is no such job")
     await asyncio.to_thread(studio.jobs.refresh)
     if not (await read_json(request)).get("keep_best") or not is_search_over(job):
         await asyncio.to_thread(job.stop)
@@ -206,7 +207,7 @@ async def cell(request: Request) -> Response:
     report = await asyncio.to_thread(studio.runs.report, request.path_params["run"])
     actual, predicted = path_int(request, "actual"), path_int(request, "predicted")
     if report is None or max(actual, predicted) >= len(report["confusion"]["classes"]):
-        raise UsageError("There is no such cell")
+        raise NotFoundError("There is no such cell")
     names = studio.project.by_name()
     found = cell_photos(report, actual, predicted)
     photos = [(report_photo(name, names), confidence) for name, confidence in found[:_MAX_CELL_PHOTOS]]
@@ -225,7 +226,7 @@ async def thresholds(request: Request) -> Response:
     """Return precision and coverage over the confidence."""
     report = await asyncio.to_thread(studio_of(request).runs.report, request.path_params["run"])
     if report is None:
-        raise UsageError("This run has no report yet")
+        raise NotFoundError("This run has no report yet")
     return JSONResponse(
         {**threshold_curve(report), "total": len(report["photos"]["ids"]), "used": report["abstention"]["threshold"]}
     )
@@ -235,8 +236,10 @@ async def full_report(request: Request) -> Response:
     """Return the page of the report."""
     report = await asyncio.to_thread(studio_of(request).runs.report, request.path_params["run"])
     if report is None:
-        raise UsageError("This run has no report yet")
+        raise NotFoundError("This run has no report yet")
     path = Path(report["folder"]) / "report.html"
+    if not path.is_file():
+        raise NotFoundError(f"{path} is not there any more")
     return FileResponse(path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
 
 

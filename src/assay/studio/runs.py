@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from assay.core.errors import AssayError, UsageError
+from assay.core.errors import AssayError
 from assay.core.files import read_text
 from assay.pipeline.run_folder import Run
+from assay.studio.errors import NotFoundError
 
 RUNS_FOLDER: Final = "runs"
 MODELS_FOLDER: Final = "models"
@@ -67,16 +68,16 @@ class RunStore:
         return [path.name for path in sorted(found, key=lambda path: ((path / "recipe.yaml").exists(), _created(path)))]
 
     def path(self, name: str) -> Path:
-        """Return the folder of a run; `UsageError` if there is no such run."""
+        """Return the folder of a run; `NotFoundError` if there is no such run."""
         if name not in self.names():
-            raise UsageError(f"There is no run {name}")
+            raise NotFoundError(f"There is no run {name}")
         return self.folder / name
 
     def bundle(self, name: str) -> Path:
-        """Return the classifier of a run; `UsageError` if it has none yet."""
+        """Return the classifier of a run; `NotFoundError` if there is no such run, or it has none yet."""
         path = Run(self.path(name)).bundle
         if not path.is_file():
-            raise UsageError(f"The run {name} has no classifier yet")
+            raise NotFoundError(f"The run {name} has no classifier yet")
         return path
 
     def for_labels(self, counts: Mapping[str, int]) -> str | None:
@@ -93,7 +94,7 @@ class RunStore:
         """Return what `assay check --model` needs to doubt labels: held-out predictions where they cover the data.
 
         Raises:
-            UsageError: there is no such run, or it has no classifier.
+            NotFoundError: there is no such run, or it has no classifier.
         """
         bundle = self.bundle(name)
         run = Run(self.folder / name)
