@@ -37,11 +37,9 @@ def studio(
     from assay.studio.app import run_studio
 
     def on_ready(address: str, opened: "Studio | None") -> None:
-        title = (
-            "Choose a project"
-            if opened is None
-            else f"{opened.project.name}: {counted(len(opened.project.photos), 'photo')}"
-        )
+        title = "Choose a project"
+        if opened is not None:
+            title = f"{opened.project.name}: {counted(len(opened.project.photos), 'photo')}"
         echo(title, address, "Ctrl-C ends the studio; running jobs go on.")
         if browser:
             import webbrowser

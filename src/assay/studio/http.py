@@ -1,7 +1,7 @@
 """Requests and responses of the studio: bounded JSON bodies, fields of the right type, errors as sentences."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -20,8 +20,7 @@ MAX_JSON_BYTES: Final = 8 << 20
 """Enough for the ids of 400,000 photos."""
 PROJECT_HEADER: Final = "x-assay-project"
 """Of requests of a page's script: the key of the project that the page shows."""
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+_STATUS: Final[Mapping[type[AssayError], int]] = {NotFoundError: 404, StaleEditError: 409, NoProjectError: 409}
 
 
 def workspace_of(request: Request) -> Workspace:
@@ -137,19 +136,12 @@ def _wants_page(request: Request) -> bool:
 
 
 def _status_and_message(error: Exception) -> tuple[int, str]:
-    match error:
-        case HTTPException(status_code=404):
-            return 404, text("no_page")
-        case HTTPException():
-            return error.status_code, error.detail
-        case NotFoundError():
-            return 404, str(error)
-        case StaleEditError() | NoProjectError():
-            return 409, str(error)
-        case AssayError():
-            return 400, str(error)
-        case OSError():
-            return 507, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    if isinstance(error, HTTPException):
+        return error.status_code, text("no_page") if error.status_code == 404 else error.detail
+    if isinstance(error, AssayError):
+        return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400), str(error)
+    if isinstance(error, OSError):
+        return 507, f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
     return 500, "The studio has a bug here; its terminal shows the details"
 
 

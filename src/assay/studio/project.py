@@ -15,6 +15,7 @@ from assay.studio.errors import NotFoundError
 from assay.studio.label_edits import Plan, with_used
 from assay.studio.labels import LABELS_FILE, PROJECT_FILE, LabelFile, ProjectFile
 from assay.studio.photos import Photo, list_photos, new_photo
+from assay.studio.system_folders import check_project_folder
 from assay.studio.undo import Edit, PhotoLabel, UndoStack
 
 STATE_FOLDER: Final = ".studio"
@@ -61,8 +62,9 @@ class Project:
         """Open a folder, which is created if it is missing, and list its photos.
 
         Raises:
-            AssayError: the folder, `labels.csv` or `project.json` cannot be read.
+            AssayError: the folder, `labels.csv` or `project.json` cannot be read, or it is one of the operating system.
         """
+        check_project_folder(folder)
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file: give a folder")
         folder.mkdir(parents=True, exist_ok=True)

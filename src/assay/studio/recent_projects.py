@@ -10,6 +10,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.files import read_json_state
 from assay.core.tables import write_json
 from assay.image.image_files import IMAGE_SUFFIXES
+from assay.studio.system_folders import check_project_folder, is_system_folder
 from assay.studio.uploads import safe_name
 
 MAX_RECENT: Final = 20
@@ -57,7 +58,7 @@ class FolderView:
         names: of its visible subfolders, sorted.
         hidden: number of further subfolders.
         photos: number of images in the folder itself, by their names.
-        can_open: whether it can be a project; not the home folder or a drive as a whole.
+        can_open: whether it can be a project; not the home folder, a drive as a whole, or a folder of the system.
     """
 
     path: Path
@@ -101,7 +102,7 @@ def view_folder(text: str) -> FolderView:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
     names.sort(key=str.casefold)
     parent = path.parent if any(path != place and path.is_relative_to(place) for place in roots) else None
-    can_open = not is_too_large(path)
+    can_open = not is_too_large(path) and not is_system_folder(path)
     return FolderView(path, parent, tuple(names[:MAX_FOLDERS]), max(0, len(names) - MAX_FOLDERS), photos, can_open)
 
 
@@ -115,11 +116,12 @@ def existing_folder(text: str) -> Path:
     """Return a folder that is to be opened as a project.
 
     Raises:
-        UsageError: there is no such folder, or it is too large to be one.
+        UsageError: there is no such folder, it is too large to be one, or it is one of the operating system.
     """
     if not text.strip() or not Path(text.strip()).expanduser().is_absolute() or not _path(text.strip()).is_dir():
         raise UsageError(f"There is no folder {text}: give its whole path")
     path = _path(text.strip())
+    check_project_folder(path)
     if is_too_large(path):
         raise UsageError(f"{path} has more than photos in it: choose a folder inside, or create one")
     return path
@@ -129,7 +131,8 @@ def new_folder(parent: str, name: str) -> Path:
     """Create a folder for a project and return it.
 
     Raises:
-        UsageError: the parent does not exist, or it has a file or folder of this name.
+        UsageError: the parent does not exist or is a folder of the operating system, or it has a file or folder of
+            this name.
     """
     place = _path(parent)
     safe = safe_name(name) if name.strip() else ""
@@ -138,6 +141,7 @@ def new_folder(parent: str, name: str) -> Path:
     if not place.is_dir():
         raise UsageError(f"There is no folder {place}")
     path = place / safe
+    check_project_folder(path)
     try:
         path.mkdir()
     except FileExistsError:
