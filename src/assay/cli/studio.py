@@ -35,6 +35,7 @@ def studio(
     Example: assay studio photos/
     """
     from assay.studio.app import run_studio
+    from assay.studio.folder_lock import StudioIsOpenError
 
     def on_ready(address: str, opened: "Studio | None") -> None:
         title = "Choose a project"
@@ -46,4 +47,9 @@ def studio(
 
             webbrowser.open(address)
 
-    run_studio(folder, port, on_ready)
+    try:
+        run_studio(folder, port, on_ready)
+    except StudioIsOpenError as error:
+        if error.address is not None:
+            echo(error.address)
+        raise

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp
 
 from assay.core.errors import AssayError
 from assay.serving.request_log import state_dir
+from assay.studio.folder_lock import FolderLock
 from assay.studio.http import on_error, workspace_of
 from assay.studio.pages import assets
 from assay.studio.recent_projects import RecentProjects
@@ -29,7 +29,7 @@ from assay.studio.routes_use import USE_ROUTES
 from assay.studio.routes_work import WORK_ROUTES
 from assay.studio.security import HOST, AccessControl, new_token, store_address, stored_address
 from assay.studio.service import Studio
-from assay.studio.workspace import Workspace, lock_folder
+from assay.studio.workspace import Workspace
 
 DEFAULT_PORT: Final = 8321
 _HEARTBEAT_SECONDS: Final = 15.0
@@ -99,10 +99,12 @@ def run_studio(folder: Path | None, port: int | None, on_ready: Callable[[str, S
         on_ready: called with the address, which contains the token, and the open project, if any.
 
     Raises:
-        AssayError: the folder cannot be read, another studio uses it, or the port is in use.
+        StudioIsOpenError: another studio uses the folder, or shows the start page.
+        AssayError: the folder cannot be read, or the port is in use.
     """
     recent = RecentProjects(state_dir() / "studio")
     workspace = Workspace(recent, choosable=folder is None)
+    start_lock: FolderLock | None = None
     with contextlib.ExitStack() as stack:
         if folder is not None:
             state = workspace.open(folder).project.state_folder
@@ -110,14 +112,19 @@ def run_studio(folder: Path | None, port: int | None, on_ready: Callable[[str, S
         else:
             state = recent.state_folder
             state.mkdir(parents=True, exist_ok=True)
-            stack.callback(os.close, lock_folder(state, "the start page"))
+            start_lock = FolderLock(state, "the start page")
+            stack.callback(start_lock.close)
         last = stored_address(state)
         token = new_token() if last is None else last[0]
         listening = stack.enter_context(_listen(port, None if last is None else last[1]))
         bound = listening.getsockname()[1]
         store_address(state, token, bound)
+        address = f"http://{HOST}:{bound}/?token={token}"
+        workspace.publish(address)
+        if start_lock is not None:
+            start_lock.publish(address)
         app: ASGIApp = AccessControl(create_app(workspace), token, bound)
-        _serve(app, workspace, listening, lambda: on_ready(f"http://{HOST}:{bound}/?token={token}", workspace.studio))
+        _serve(app, workspace, listening, lambda: on_ready(address, workspace.studio))
 
 
 def _listen(port: int | None, last: int | None) -> socket.socket:

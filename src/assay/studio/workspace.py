@@ -1,19 +1,16 @@
 """Which project is open: one at a time, opened for the whole session or chosen on the start page."""
 
 import asyncio
-import os
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from assay.core.errors import UsageError
-from assay.core.locks import open_locked
+from assay.studio.folder_lock import FolderLock
 from assay.studio.project import Project
 from assay.studio.recent_projects import RecentProjects
 from assay.studio.service import Studio
 
-_LOCK_FILE: Final = "lock"
 _POLL_SECONDS: Final = 0.3
 
 
@@ -30,7 +27,8 @@ class Workspace:
         self.recent = recent
         self.choosable = choosable
         self.studio: Studio | None = None
-        self._folder_lock: int | None = None
+        self._folder_lock: FolderLock | None = None
+        self._address = ""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -45,7 +43,8 @@ class Workspace:
                 return self.studio
             project = Project.open(folder)
             project.state_folder.mkdir(exist_ok=True)
-            lock = lock_folder(project.state_folder, str(folder))  # before the open project is closed
+            lock = FolderLock(project.state_folder, str(folder))  # before the open project is closed
+            lock.publish(self._address)
             self._close()
             self.studio, self._folder_lock = Studio(project), lock
             if self._loop is not None:
@@ -53,6 +52,13 @@ class Workspace:
         with suppress(OSError):  # without the list of recent projects, the project can be used all the same
             self.recent.add(project.folder)
         return self.studio
+
+    def publish(self, address: str) -> None:
+        """Store the address of this studio, with the token, for a second one that opens the same project."""
+        with self._lock:
+            self._address = address
+            if self._folder_lock is not None:
+                self._folder_lock.publish(address)
 
     async def run(self) -> None:
         """Bind the projects to the running event loop, and follow the jobs of the open one until cancelled."""
@@ -78,17 +84,5 @@ class Workspace:
         if self.studio is not None:
             self.studio.close()
         if self._folder_lock is not None:
-            os.close(self._folder_lock)
+            self._folder_lock.close()
         self.studio = self._folder_lock = None
-
-
-def lock_folder(state: Path, name: str) -> int:
-    """Lock the hidden folder of a project, or that of the start page, until the descriptor is closed.
-
-    Raises:
-        UsageError: another studio has it; `name` is in the sentence.
-    """
-    lock = open_locked(state / _LOCK_FILE)
-    if lock is None:
-        raise UsageError(f"another studio is open for {name}: use its page, or stop it first")
-    return lock
