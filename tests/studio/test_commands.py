@@ -118,7 +118,7 @@ def test_a_rule_on_a_video_runs_the_program_of_the_project(client: httpx.Client,
     assert client.post("/api/watch", json={**rule, "program": "./sign.sh on"}).status_code == 200
     until(lambda: "green&gt;0.6 for 0.2s" in client.get("/use/live?part=rule").text.partition("Command")[0])
     until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text)
-    assert "1 events." in client.get("/use/live?part=rule").text
+    assert "1 event." in client.get("/use/live?part=rule").text
     assert (folder / "sign.log").read_text() == "green on\n"
 
 
@@ -127,7 +127,7 @@ def test_a_rule_is_stopped_and_a_missing_video_is_a_sentence(client: httpx.Clien
     film(folder / "long.avi", (BLUE, 60))
     rule = {"run": "colours", "source": "long.avi", "label": "blue", "confidence": "0.5", "seconds": "0.1"}
     job = client.post("/api/watch", json=rule).json()["job"]
-    until(lambda: "1 events." in client.get("/use/live?part=rule").text)
+    until(lambda: "1 event." in client.get("/use/live?part=rule").text)
     assert client.post("/api/watch", json=rule).status_code == 400
     client.post(f"/api/jobs/{job}/stop", json={})
     until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text)
@@ -135,3 +135,26 @@ def test_a_rule_is_stopped_and_a_missing_video_is_a_sentence(client: httpx.Clien
     until(lambda: "absent.avi" in client.get("/use/live?part=rule").text.partition("<details")[0])
     until(lambda: 'role="alert"' in client.get("/use/live?part=rule").text)
     assert json.loads((folder / ".studio" / "jobs" / f"{job}-watch" / "job.json").read_text())["kind"] == "watch"
+
+
+def test_a_rule_that_failed_is_removed(client: httpx.Client):
+    rule = {"run": "colours", "source": "absent.avi", "label": "blue", "confidence": "0.5", "seconds": "0.1"}
+    job = client.post("/api/watch", json=rule).json()["job"]
+    until(lambda: 'role="alert"' in client.get("/use/live?part=rule").text)
+    page = client.get("/use/live?part=rule").text
+    assert ">failed</span> absent.avi with colours" in page
+    assert f'data-post="/api/jobs/{job}/remove"' in page
+    assert client.post(f"/api/jobs/{job}/remove", json={}).status_code == 200
+    assert client.get("/use/live?part=rule").text.strip() == ""
+    assert client.post(f"/api/jobs/{job}/remove", json={}).status_code == 404
+
+
+def test_a_rule_offers_the_classes_of_its_run(client: httpx.Client):
+    classes = {run: client.get(f"/api/runs/{run}/classes").json()["classes"] for run in ("run-1", "colours")}
+    assert classes == {"run-1": ["blue", "red"], "colours": ["red", "green", "blue"]}
+    assert client.get("/api/runs/absent/classes").status_code == 404
+    client.post("/api/classes", json={"action": "create", "name": "not trained"})
+    assert "<option>not trained" not in client.get("/use").text
+    rule = {"run": "run-1", "source": "0", "label": "green", "confidence": "0.5", "seconds": "1"}
+    answer = client.post("/api/watch", json=rule)
+    assert (answer.status_code, answer.json()["error"]) == (400, "The run run-1 has no class green")

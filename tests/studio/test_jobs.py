@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.core.errors import UsageError
 from assay.studio.jobs import Job, JobStatus, JobStore
 
 
@@ -56,6 +57,24 @@ def test_an_error_of_a_command_is_its_sentence(store: JobStore):
     assert job.status is JobStatus.failed
     assert "absent.csv" in job.message
     assert "\n" not in job.message
+
+
+def test_a_job_that_has_ended_is_removed_with_the_earlier_ones_of_its_kind(store: JobStore):
+    other = store.start("info", ["recipes", "show", "absent"])
+    first, second = (store.start("watch", ["watch", "absent.assay"]) for _ in range(2))
+    wait(store, lambda: not (first.running or second.running or other.running))
+    store.remove(second)
+    assert store.jobs == [other]
+    assert [path.name for path in store._folder.iterdir()] == ["1-info"]
+    again = store.start("watch", ["watch", "absent.assay"])
+    assert again.number == 4  # a page may still show the third
+    wait(store, lambda: not again.running)
+
+
+def test_a_job_that_runs_is_not_removed(store: JobStore, serving: Job):
+    with pytest.raises(UsageError, match="stop it first"):
+        store.remove(serving)
+    assert serving.folder.is_dir()
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")

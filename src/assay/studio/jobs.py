@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from assay.core.errors import UsageError
 from assay.core.event_log import EVENTS_VARIABLE, EventReader
 from assay.core.files import open_file, read_text
 from assay.core.locks import open_locked
@@ -220,6 +222,7 @@ class JobStore:
     def __init__(self, folder: Path, project: Path) -> None:
         self._folder, self._project = folder, project
         self._lock = threading.Lock()
+        self._last_number = 0
         self.jobs: list[Job] = []
         self.listeners: list[Callable[[Job], None]] = []
         """Called when a job has ended."""
@@ -236,7 +239,8 @@ class JobStore:
             arguments: of the command.
             details: JSON values that are kept with the job.
         """
-        number = max((job.number for job in self.jobs), default=0) + 1
+        # Not the number of a job that was removed: a page may still show it.
+        number = self._last_number = max([self._last_number, *(job.number for job in self.jobs)]) + 1
         folder = self._folder / f"{number}-{kind}"
         folder.mkdir(parents=True)
         lock = open_locked(folder / _LOCK)
@@ -264,6 +268,20 @@ class JobStore:
         write_json(folder / _JOB, values)
         self.jobs.append(job)
         return job
+
+    def remove(self, job: Job) -> None:
+        """Delete a job that has ended, with its output, and the earlier ones of its kind.
+
+        Raises:
+            UsageError: it still runs.
+        """
+        with self._lock:
+            job.refresh()
+            if job.running:
+                raise UsageError("This still runs: stop it first")
+            for item in [item for item in self.jobs if item.kind == job.kind and item.number <= job.number]:
+                shutil.rmtree(item.folder)
+                self.jobs = [other for other in self.jobs if other is not item]
 
     def find(self, number: int) -> Job | None:
         """Return a job by its number."""

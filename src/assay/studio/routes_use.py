@@ -4,6 +4,7 @@ import asyncio
 import base64
 import shlex
 import socket
+from contextlib import suppress
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -61,7 +62,17 @@ def _answer_dict(classifier: Classifier, data: bytes) -> dict[str, Any]:
 
 async def use_page(request: Request) -> Response:
     """Show exports, the server and the camera."""
-    return page("use.html.j2", request, "use", **await asyncio.to_thread(_use_values, studio_of(request)))
+    studio = studio_of(request)
+    values = await asyncio.to_thread(_use_values, studio)
+    classes = await asyncio.to_thread(_classes, studio, values["runs"][:1])
+    return page("use.html.j2", request, "use", classes=classes, **values)
+
+
+def _classes(studio: Studio, runs: list[str]) -> tuple[str, ...]:
+    """Return the classes of the first run; none if its classifier is damaged, which a command on it says."""
+    with suppress(AssayError):
+        return studio.runs.classes(runs[0]) if runs else ()
+    return ()
 
 
 async def use_live(request: Request) -> Response:
@@ -145,12 +156,18 @@ async def start_server(request: Request) -> Response:
     return started(studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}"))
 
 
+async def run_classes(request: Request) -> Response:
+    """Return the classes of a run's classifier."""
+    studio = studio_of(request)
+    return JSONResponse({"classes": await asyncio.to_thread(studio.runs.classes, request.path_params["run"])})
+
+
 async def start_rule(request: Request) -> Response:
     """Run a rule on a camera, stream or video."""
     studio = studio_of(request)
     values = await read_json(request)
     run = text_field(values, "run")
-    await asyncio.to_thread(studio.runs.bundle, run)
+    classes = await asyncio.to_thread(studio.runs.classes, run)
     if studio.jobs.active("watch") is not None:
         raise UsageError("A rule runs already: stop it first")
     try:
@@ -164,6 +181,8 @@ async def start_rule(request: Request) -> Response:
         seconds,
         text_field(values, "program", ""),
     )
+    if rule.label not in classes:
+        raise UsageError(f"The run {run} has no class {rule.label}")
     arguments = rule.arguments(studio.project.folder, f"{RUNS_FOLDER}/{run}/model.assay")
     return started(studio.start("watch", arguments, run=run, source=rule.source))
 
@@ -202,6 +221,7 @@ USE_ROUTES: Final = (
     Route("/api/try", classify, methods=["POST"]),
     Route("/use", use_page),
     Route("/use/live", use_live),
+    Route("/api/runs/{run}/classes", run_classes),
     Route("/api/export", start_export, methods=["POST"]),
     Route("/api/serve", start_server, methods=["POST"]),
     Route("/api/watch", start_rule, methods=["POST"]),

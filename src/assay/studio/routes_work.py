@@ -12,6 +12,7 @@ from assay.core.errors import UsageError
 from assay.studio.errors import NotFoundError
 from assay.studio.findings import finding_cards, photos_to_leave_out
 from assay.studio.http import fragment, int_field, page, path_int, read_json, started, studio_of, text_field
+from assay.studio.jobs import Job
 from assay.studio.labels import LABELS_FILE
 from assay.studio.recipe_form import recipe_groups, settings_arguments
 from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
@@ -166,14 +167,28 @@ async def compare_runs(request: Request) -> Response:
 async def stop_job(request: Request) -> Response:
     """Ask a job to stop; with `keep_best` only a search for better candidates, not the evaluation of the best."""
     studio = studio_of(request)
-    job = studio.jobs.find(path_int(request, "job"))
-    if job is None:
-        raise NotFoundError("There is no such job")
+    job = _job(request, studio)
     await asyncio.to_thread(studio.jobs.refresh)
     if not (await read_json(request)).get("keep_best") or not is_search_over(job):
         await asyncio.to_thread(job.stop)
     studio.note_job_change()
     return JSONResponse({"job": job.number})
+
+
+async def remove_job(request: Request) -> Response:
+    """Remove a job that has ended, so that its page does not show it any more."""
+    studio = studio_of(request)
+    job = _job(request, studio)
+    await asyncio.to_thread(studio.jobs.remove, job)
+    studio.note_job_change()
+    return JSONResponse({"job": job.number})
+
+
+def _job(request: Request, studio: Studio) -> Job:
+    job = studio.jobs.find(path_int(request, "job"))
+    if job is None:
+        raise NotFoundError("There is no such job")
+    return job
 
 
 async def understand_page(request: Request) -> Response:
@@ -275,6 +290,7 @@ WORK_ROUTES: Final = (
     Route("/api/train/resume", resume_training, methods=["POST"]),
     Route("/api/compare", compare_runs, methods=["POST"]),
     Route("/api/jobs/{job:int}/stop", stop_job, methods=["POST"]),
+    Route("/api/jobs/{job:int}/remove", remove_job, methods=["POST"]),
     Route("/understand", understand_page),
     Route("/understand/{run}/cell/{actual:int}/{predicted:int}", cell),
     Route("/understand/{run}/thresholds", thresholds),

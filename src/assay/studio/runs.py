@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from assay.bundle import Bundle
 from assay.core.errors import AssayError
 from assay.core.files import read_text
 from assay.pipeline.run_folder import Run
@@ -79,6 +80,15 @@ class RunStore:
         if not path.is_file():
             raise NotFoundError(f"The run {name} has no classifier yet")
         return path
+
+    def classes(self, name: str) -> tuple[str, ...]:
+        """Return the classes of a run's classifier.
+
+        Raises:
+            NotFoundError: there is no such run, or it has no classifier yet.
+            AssayError: the classifier is damaged.
+        """
+        return Bundle.open(self.bundle(name)).info.classes
 
     def for_labels(self, counts: Mapping[str, int]) -> str | None:
         """Return the last finished run that knows every class with photos; None if there is none."""

@@ -1,5 +1,6 @@
-// The step Use: the command of a rule on a camera, as it is filled in.
-import { byId } from "./dom.js";
+// The step Use: the classes of a rule on a camera, which are those of the run, and its command as it is filled in.
+import { byId, call, el } from "./dom.js";
+import { attempt } from "./messages.js";
 
 const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
 
@@ -11,8 +12,20 @@ function show(form) {
   byId("rule-command").textContent = words.map(quote).join(" ");
 }
 
+async function loadClasses(form) {
+  const { run, label } = form.elements;
+  const chosen = run.value;
+  const answer = await attempt(() => call(`/api/runs/${encodeURIComponent(chosen)}/classes`, { method: "GET" }));
+  if (run.value !== chosen) return; // another one was chosen meanwhile
+  const before = label.value;
+  const classes = answer?.classes ?? [];
+  label.replaceChildren(...classes.map((name) => el("option", { value: name, textContent: name, selected: name === before })));
+  show(form);
+}
+
 const form = byId("rule");
 if (form) {
+  form.elements.run.addEventListener("change", () => loadClasses(form));
   form.addEventListener("input", () => show(form));
   show(form);
 }
