@@ -1,14 +1,18 @@
 """Cards of a real check: what they show, what one click leaves out, and when nothing is left to do."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from studio_projects import paint
 
 from assay.data.check import check
+from assay.data.check_result import FindingKind
 from assay.studio.findings import finding_cards, photos_to_leave_out
+from assay.studio.pages import texts
 from assay.studio.project import Project
 
 
@@ -60,3 +64,34 @@ def test_findings_of_photos_that_are_gone_are_harmless(project: Project):
     assert all(not card.groups and card.action is None for card in cards)
     with pytest.raises(LookupError):
         photos_to_leave_out(found, 99, {})
+
+
+def test_photos_of_a_finding_about_single_ones_are_a_grid(project: Project):
+    Image.new("RGB", (64, 64), "white").save(project.folder / "blank.png")
+    Image.new("RGB", (64, 64), "black").save(project.folder / "black.png")
+    project.rescan()
+    names = project.by_name()
+    blank = [names[name].id for name in ("blank.png", "black.png")]
+    project.label(blank, "cat", project.revision)
+    found = report(project)
+    cards = {card.kind: card for card in finding_cards(found, names)}
+    assert (cards["blank"].is_grid, cards["identical"].is_grid) == (True, False)
+    project.leave_out(blank[:1], project.revision)
+    card = next(card for card in finding_cards(found, names) if card.kind == "blank")
+    assert [(row[0], row[3], row[4]) for row in card.grid] == [(blank[1], "cat", 0), (blank[0], "cat", 1)]
+    assert all(row[5].endswith("of 255") for row in card.grid)
+    assert (card.open, card.resolved) == (1, False)
+
+
+@pytest.mark.parametrize("kind", FindingKind)
+def test_the_advice_on_every_finding_is_one_for_the_page(kind: FindingKind):
+    assert texts()[f"advice_{kind}"].endswith(".")
+
+
+def test_texts_of_pages_need_no_terminal():
+    """Only the studio itself is started there."""
+    starts = "assay studio"
+    found = [
+        key for key, text in texts().items() if re.search(r"`|(^|\s)--?\w|\bassay [a-z]", text.replace(starts, ""))
+    ]
+    assert found == []

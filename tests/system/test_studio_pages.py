@@ -203,7 +203,7 @@ def test_the_grid_by_keyboard_only(browser: Any, studio: StudioServer):
         page.locator(".toast", has_text="Undone").wait_for()
         page.keyboard.press("Control+a")
         page.keyboard.press("Delete")
-        page.locator(".toast", has_text="40 photos changed").wait_for()
+        page.locator(".toast", has_text="40 photos left out").wait_for()
         assert page.locator(".filter", has_text="Left out").inner_text().split()[-1] == "40"
 
 

@@ -1,11 +1,12 @@
 """The studio in a real browser when something is wrong: refused files, damaged photos, misleading names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from page_looks import LOOKS
+from PIL import Image
 from studio_browser import fair, opened
 from studio_projects import paint
 from studio_server import StudioServer, studio_server
@@ -24,6 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(3):
         paint(place / "cup" / f"{number}.png", seed=number)
     paint(place / "\u202egnp" / "hidden.png", seed=9)
+    for number, shade in enumerate((0, 10, 240, 255)):
+        Image.new("RGB", (64, 64), (shade, shade, shade)).save(place / f"blank-{number}.png")
     damaged = place / "damaged.png"
     damaged.write_bytes(paint(place / "damaged.png").read_bytes()[:300])
     return place
@@ -101,3 +104,40 @@ def test_misleading_class_names_are_refused_or_shown_escaped(browser: Any, studi
         assert not any("\u202e" in name for name in names)
         page.locator(".filter-row", has_text="gnp").locator("button.filter").click()
         page.locator("#shown", has_text="1 photo").wait_for()
+
+
+@LOOKS
+def test_single_photos_of_a_check_are_left_out_by_keyboard(
+    browser: Any, studio: StudioServer, eventually: Callable[..., None], width: int, scheme: str
+):
+    with studio.client() as client:
+        state = client.get("/api/photos").json()
+        body = {"action": "label", "photos": [row[0] for row in state["photos"]], "label": "thing"}
+        client.post("/api/edit", json={**body, "revision": state["revision"]})
+        client.post("/api/check", json={})
+        eventually(lambda: "with nothing to be seen" in client.get("/check/live").text, 120)
+    for page in opened(browser, studio, viewport={"width": width, "height": 800}, color_scheme=scheme):
+        page.goto(f"{studio.url}/check")
+        finding = page.locator(".finding", has_text="with nothing to be seen")
+        finding.locator(".tile.loaded").nth(3).wait_for()
+        fair(page)
+        finding.locator(".grid").focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("Shift+ArrowRight")
+        finding.locator("[data-count]", has_text="2 selected").wait_for()
+        page.keyboard.press("Delete")
+        page.locator(".toast", has_text="2 photos left out").wait_for()
+        finding.locator(".tile.out").nth(1).wait_for()
+        assert page.evaluate("document.activeElement.className") == "grid"
+        finding.get_by_role("button", name="Select all").click()
+        finding.get_by_role("button", name="Leave out").click()
+        finding.locator(".tag.good").wait_for()
+        assert page.evaluate("document.activeElement.innerText").endswith("with nothing to be seen")
+        fair(page)
+        page.get_by_role("button", name="Undo: Left out 2 photos").click()
+        finding.locator(".tile.out").nth(1).wait_for()
+        finding.locator(".grid").focus()
+        page.keyboard.press("Control+z")
+        finding.locator(".tile.out").first.wait_for(state="detached")
+        page.keyboard.press("Enter")
+        page.locator("#photo-large").wait_for()

@@ -234,7 +234,8 @@ def _class_findings(counts: _ClassCounts) -> list[Finding]:
             Finding(
                 FindingKind.small_class,
                 Severity.warning,
-                "small classes: " + join_names([f"{label} ({count})" for label, count in small.items()]),
+                f"small classes, of fewer than {counts.advised} photos: "
+                + join_names([f"{label} ({count})" for label, count in small.items()]),
                 f"Collect at least {counts.advised} photos a class; until then judge by assay crossval, "
                 "since a single split of so few says little.",
             )

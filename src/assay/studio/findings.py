@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from assay.studio.pages import text
 from assay.studio.photos import Photo
 
 Action = Literal["leave_out", "keep_one", "relabel"]
@@ -11,9 +12,19 @@ Action = Literal["leave_out", "keep_one", "relabel"]
 MAX_GROUPS: Final = 24
 """Groups that a card shows."""
 MAX_GROUP_PHOTOS: Final = 12
+MAX_GRID_PHOTOS: Final = 1000
+"""Photos of a card whose groups have one photo each."""
 _COPIES: Final = frozenset({"identical", "near_duplicate", "burst"})
 _RELABEL: Final = frozenset({"label_conflict", "label_suspect"})
 _NO_ACTION: Final = frozenset({"leak", "similarity", "value_range", "listing", "training"})
+_STEPS: Final[Mapping[str, str]] = {
+    "small_class": "photos",
+    "empty_class": "photos",
+    "imbalance": "train",
+    "extreme_aspect": "train",
+    "value_range": "train",
+}
+"""The step whose page a card links to, by the kind of finding."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,9 @@ class Card:
     Attributes:
         index: in the report.
         action: that is offered for all groups; None: there is none.
+        step: whose page the advice is about; None: this one.
         groups: with photos of the project.
+        is_grid: whether each group has one photo, so that they are shown in a grid.
         hidden: number of groups that are not shown.
         open: number of groups for which something is left to do.
     """
@@ -58,7 +71,9 @@ class Card:
     title: str
     advice: str
     action: Action | None
+    step: str | None
     groups: tuple[CardGroup, ...]
+    is_grid: bool
     hidden: int
     open: int
 
@@ -66,6 +81,12 @@ class Card:
     def resolved(self) -> bool:
         """Whether all its photos were dealt with."""
         return bool(self.groups) and not self.open
+
+    @property
+    def grid(self) -> list[list[object]]:
+        """The photos as rows for the script of the page: id, name, version, label, left out (0 or 1), note."""
+        photos = ((item.photo, item.note) for group in self.groups for item in group.photos)
+        return [[photo.id, photo.name, photo.version, photo.label, int(photo.left_out), note] for photo, note in photos]
 
 
 def finding_cards(report: Mapping[str, Any], photos: Mapping[str, Photo]) -> list[Card]:
@@ -108,15 +129,19 @@ def _card(index: int, finding: Mapping[str, Any], photos: Mapping[str, Photo]) -
     shown = [group for group in groups if group.photos]
     # What is still to be done comes first.
     shown.sort(key=lambda group: group.resolved)
+    is_grid = bool(shown) and all(len(group["photos"]) == 1 for group in finding["groups"])
+    limit = MAX_GRID_PHOTOS if is_grid else MAX_GROUPS
     return Card(
         index=index,
         kind=kind,
         severity=str(finding["severity"]),
         title=str(finding["title"]),
-        advice=str(finding["advice"]),
+        advice=text(f"advice_{kind}"),
         action=action if shown else None,
-        groups=tuple(shown[:MAX_GROUPS]),
-        hidden=max(0, len(shown) - MAX_GROUPS),
+        step=_STEPS.get(kind),
+        groups=tuple(shown[:limit]),
+        is_grid=is_grid,
+        hidden=max(0, len(shown) - limit),
         open=sum(not group.resolved for group in shown),
     )
 

@@ -2,7 +2,9 @@
 import { byId, el, t, visible } from "./dom.js";
 
 const GAP = 8;
-const CAPTION = 26;
+const CAPTION = 26; // height of a line with the label
+const NOTE = 18; // and of one with a note
+const MAX_FITTED = 420; // height beyond which a grid that fits its photos scrolls
 const AHEAD = 1.5; // screens of tiles beyond the visible ones
 const DRAG_PX = 5;
 
@@ -14,8 +16,12 @@ function fetchPicture({ element, image, address }) {
 }
 
 export class Grid {
-  constructor(place, { onSelect, onOpen }) {
+  // `notes`: photos have a note below the label; `fit`: the grid is as high as its photos need, up to a limit.
+  constructor(place, { onSelect, onOpen, notes = false, fit = false }) {
     this.place = place;
+    this.caption = notes ? CAPTION + NOTE : CAPTION;
+    this.fit = fit;
+    place.style.setProperty("--caption", `${this.caption}px`);
     this.onSelect = onSelect;
     this.onOpen = onOpen;
     this.photos = [];
@@ -54,9 +60,10 @@ export class Grid {
     const wanted = width < 520 ? 104 : 148;
     this.columns = Math.max(1, Math.floor((width + GAP) / (wanted + GAP)));
     this.side = Math.floor((width - GAP * (this.columns - 1)) / this.columns);
-    this.row = this.side + CAPTION + GAP;
+    this.row = this.side + this.caption + GAP;
     const rows = Math.ceil(this.photos.length / this.columns);
     this.canvas.style.height = `${rows * this.row + GAP}px`;
+    if (this.fit) this.place.style.height = `${Math.min(rows * this.row + GAP, MAX_FITTED)}px`;
     if (fresh) this.tiles.forEach((tile) => { tile.stale = true; });
     this.tiles.forEach((tile, place) => this.position(tile.element, place));
     this.draw();
@@ -106,9 +113,10 @@ export class Grid {
     const image = el("img", { alt: "", draggable: false });
     const name = el("span", { className: "tile-name" }); // until the picture is there
     const caption = el("span", { className: "tile-caption" });
-    const element = el("div", { className: "tile" }, name, image, caption);
+    const note = el("span", { className: "tile-note" });
+    const element = el("div", { className: "tile" }, name, image, caption, ...(this.caption > CAPTION ? [note] : []));
     element.setAttribute("role", "option");
-    const tile = { element, image, name, caption, stale: true };
+    const tile = { element, image, name, caption, note, stale: true };
     image.addEventListener("load", () => { element.classList.add("loaded"); this.load(); });
     image.addEventListener("error", () => {
       element.classList.add("broken");
@@ -123,7 +131,7 @@ export class Grid {
 
   fill(tile, place) {
     const photo = this.photos[place];
-    const { element, image, name, caption } = tile;
+    const { element, image, name, caption, note } = tile;
     const address = `/thumbnails/${photo.id}?v=${photo.version}`;
     if (tile.address !== address) {
       element.classList.remove("loaded", "broken");
@@ -132,6 +140,7 @@ export class Grid {
     }
     const label = photo.out ? t("left_out") : photo.label ?? t("unlabelled");
     caption.textContent = visible(label);
+    note.textContent = visible(photo.note ?? "");
     caption.dataset.kind = photo.out ? "out" : photo.label === null ? "none" : "label";
     element.id = `photo-${photo.id}`;
     element.dataset.place = place;
@@ -156,7 +165,7 @@ export class Grid {
     const column = place % this.columns;
     const row = Math.floor(place / this.columns);
     Object.assign(element.style, {
-      width: `${this.side}px`, height: `${this.side + CAPTION}px`,
+      width: `${this.side}px`, height: `${this.side + this.caption}px`,
       transform: `translate(${GAP + column * (this.side + GAP)}px, ${GAP + row * this.row}px)`,
     });
   }

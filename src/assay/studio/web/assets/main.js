@@ -80,7 +80,8 @@ function show(part, { html, nodes }) {
   part.querySelectorAll("details").forEach((item, place) => { item.open ||= kept.open.has(place); });
   part.querySelectorAll("input[id]").forEach((item) => { if (kept.checked.has(item.id)) item.checked = true; });
   part.querySelectorAll(".scroll").forEach((item, place) => { item.scrollLeft = kept.scrolled[place] ?? 0; });
-  if (kept.focus) (part.querySelector(kept.focus) ?? part.querySelector("button, a"))?.focus({ preventScroll: true });
+  part.dispatchEvent(new CustomEvent("assay:shown", { bubbles: true }));
+  if (kept.focus) (part.querySelector(kept.focus) ?? part.querySelector(kept.heading) ?? part.querySelector("button, a"))?.focus({ preventScroll: true });
 }
 
 function state(part) {
@@ -90,7 +91,9 @@ function state(part) {
   const scrolled = [...part.querySelectorAll(".scroll")].map((item) => item.scrollLeft);
   const focus = !active ? null : active.id ? `#${CSS.escape(active.id)}`
     : active.dataset.post ? `[data-post="${CSS.escape(active.dataset.post)}"]` : active.tagName.toLowerCase();
-  return { open, checked, scrolled, focus };
+  // Where the element is gone: the heading of its section, if that can have the focus.
+  const heading = `#${CSS.escape(active?.closest("section[aria-labelledby]")?.getAttribute("aria-labelledby") ?? "none")}[tabindex]`;
+  return { open, checked, scrolled, focus, heading };
 }
 
 onChange(refresh);

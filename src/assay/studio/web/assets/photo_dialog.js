@@ -3,13 +3,13 @@ import { byId, call, t, visible } from "./dom.js";
 
 let shown = null; // address of the picture
 
-// Show a photo: { id, version, name } and its label, or a caption.
-export function openPhoto({ id, version, name, label, out, caption }) {
+// Show a photo: { id, version, name } with its label or a caption, and a note if it has one.
+export function openPhoto({ id, version, name, label, out, caption, note }) {
   const large = byId("photo-large");
   const address = `/previews/${id}?v=${version}`;
   shown = address;
   byId("photo-title").textContent = large.alt = visible(name);
-  byId("photo-label").textContent = visible(caption ?? (out ? t("left_out") : label ?? t("unlabelled")));
+  byId("photo-label").textContent = visible([caption ?? (out ? t("left_out") : label ?? t("unlabelled")), ...(note ? [note] : [])].join(" – "));
   byId("photo-problem").hidden = true;
   large.hidden = false;
   large.onerror = () => explain(address);

@@ -133,8 +133,9 @@ async function edit(action, label) {
     if (action === "leave_out") photo.out = true;
     else if (action !== "unlabel") photo.out = false;
   }
+  if (byId("selection").contains(document.activeElement)) byId("grid").focus({ preventScroll: true }); // its button will be disabled
   grid.selected.clear();
-  say(t(action === "label" ? "labelled" : "changed", { count: answer.changed, name: label }));
+  say(t(`done_${action}`, { count: answer.changed, name: label }));
   await sync();
 }
 
