@@ -1,5 +1,6 @@
 """The studio in a real browser: every view, by mouse and by keyboard, wide and narrow, light and dark."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from studio_server import StudioServer, studio_server
 
 from assay.data import read_manifest
 from assay.recipe import Recipe
+from assay.studio.pages import text
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 _VIEWS = ("photos", "check", "train", "understand", "try", "use")
@@ -296,3 +298,51 @@ def test_the_classifier_is_served_and_stopped(browser: Any, trained: StudioServe
         fair(page)
         page.click("#stop-server")
         page.locator("#curl").wait_for(state="detached")
+
+
+@pytest.fixture
+def two_classifiers(build_once, colours: Path, tiny: Recipe, colour_bundle: Path, tmp_path: Path) -> Path:
+    """A project whose run `run-1` knows blue and red, and `colours` also green."""
+    built = build_once("studio-project", lambda folder: build_trained_project(folder, colours, tiny))
+    project = tmp_path / "project"
+    shutil.copytree(built, project)
+    shutil.copytree(project / "runs" / "run-1", project / "runs" / "colours")
+    shutil.copy(colour_bundle, project / "runs" / "colours" / "model.assay")
+    return project
+
+
+def test_the_classes_of_a_rule_are_those_of_the_chosen_run(browser: Any, two_classifiers: Path):
+    with studio_server(two_classifiers) as studio:
+        for page in opened(browser, studio):
+            page.goto(f"{studio.url}/use")
+            for run, classes in (("run-1", ["blue", "red"]), ("colours", ["red", "green", "blue"])):
+                page.select_option("#rule [name=run]", run)
+                page.wait_for_function(
+                    "names => JSON.stringify([...document.querySelectorAll('#rule [name=label] option')]"
+                    ".map(item => item.value)) === names",
+                    arg=json.dumps(classes, separators=(",", ":")),
+                )
+            page.select_option("#rule [name=label]", "green")
+            assert "runs/colours/model.assay 0 --on 'green>0.9" in page.locator("#rule-command").inner_text()
+            page.fill("#rule [name=source]", "absent.avi")
+            page.click("#start-rule")
+            page.get_by_text("failed", exact=True).wait_for()
+            fair(page)
+            page.get_by_role("button", name="Remove").click()
+            page.locator("#rule-events").wait_for(state="detached")
+
+
+def test_texts_of_scripts_and_of_the_server_are_the_same(browser: Any, studio: StudioServer):
+    values = {"name": "a", "photos": 1, "classes": 1234, "differ": 1, "done": 1, "total": 1234, "actual": "b"}
+    for page in opened(browser, studio):
+        for count in (0, 1, 2, 1234):
+            given = {**values, "count": count}
+            shown = page.evaluate(
+                "async given => { const { t } = await import(new URL('dom.js', document.querySelector('script').src));"
+                " const { texts } = await import(new URL('text.js', document.querySelector('script').src));"
+                " return Object.fromEntries(Object.keys(texts).map(key => [key, t(key, given)])); }",
+                given,
+            )
+            filled = {key for key, line in shown.items() if "{" not in line}
+            assert {key: shown[key] for key in filled} == {key: text(key, **given) for key in filled}
+            assert {"shown", "check_result", "agreement_text", "labelled"} <= filled

@@ -84,7 +84,7 @@ function drawFilters() {
 }
 
 function filterButton(value, text, count) {
-  const button = el("button", { className: "filter" }, el("span", { className: "name", textContent: text }),
+  const button = el("button", { className: "filter" }, el("span", { className: "name", textContent: text, title: text }),
     el("span", { className: "count", textContent: formatNumber(count) }));
   button.dataset.filter = value;
   button.setAttribute("aria-pressed", String(filter === value));
@@ -111,7 +111,7 @@ function showSelection() {
 
 function labelButton(name, place) {
   const key = place < MAX_KEYS ? [el("kbd", { textContent: String(place + 1) })] : [];
-  const button = el("button", { className: "label-button", ariaLabel: t("label_as", { name }) }, ...key, el("span", { textContent: name }));
+  const button = el("button", { className: "label-button", ariaLabel: t("label_as", { name }) }, ...key, el("span", { textContent: name, title: name }));
   button.addEventListener("click", () => edit("label", name));
   return button;
 }
