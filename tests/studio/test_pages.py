@@ -19,7 +19,7 @@ _COUNTS = "count|photos|classes|differ|done|total"
         ("check_result", {"photos": 1, "classes": 1}, "1 labelled photo of 1 class was checked."),
         ("check_result", {"photos": 2, "classes": 3}, "2 labelled photos of 3 classes were checked."),
         ("agreement_text", {"photos": 8, "differ": 1}, "8 photos, 1 label differs"),
-        ("labelled", {"count": 1, "name": "{count|a|b}"}, "1 photo labelled {count|a|b}"),
+        ("done_label", {"count": 1, "name": "{count|a|b}"}, "1 photo labelled {count|a|b}"),
     ],
 )
 def test_counted_nouns_have_a_singular(key: str, values: dict[str, object], expected: str):
