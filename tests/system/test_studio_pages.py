@@ -345,4 +345,4 @@ def test_texts_of_scripts_and_of_the_server_are_the_same(browser: Any, studio: S
             )
             filled = {key for key, line in shown.items() if "{" not in line}
             assert {key: shown[key] for key in filled} == {key: text(key, **given) for key in filled}
-            assert {"shown", "check_result", "agreement_text", "labelled"} <= filled
+            assert {"shown", "check_result", "agreement_text", "done_label"} <= filled
