@@ -67,14 +67,13 @@ def test_runs_are_compared_on_the_same_photos(client: httpx.Client):
     until(lambda: "Comparison on the same photos" in client.get("/train/live").text)
     page = client.get("/train/live").text
     assert "assay compare runs/run-1 runs/run-2 --json" in page.replace("&#39;", "'")
-    assert "may be chance" in page or "more than chance" in page
-    assert "points (p = " in page
+    assert "no difference between the runs can be shown" in page or "more than chance" in page
 
 
 @pytest.mark.slow
 def test_every_format_is_exported_and_agrees(client: httpx.Client, folder: Path):
     assert client.post("/api/export", json={"run": "run-1", "format": []}).status_code == 400
-    assert client.post("/api/export", json={"run": "../run-1", "format": "onnx"}).status_code == 400
+    assert client.post("/api/export", json={"run": "../run-1", "format": "onnx"}).status_code == 404
     assert client.post("/api/export", json={"run": "run-1", "format": [*FORMATS, "absent"]}).status_code == 200
     until(lambda: "Written to" in client.get("/use/live?part=export").text)
     page = client.get("/use/live?part=export").text

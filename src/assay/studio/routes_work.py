@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from assay.core.errors import UsageError
+from assay.studio.comparison import comparison_view
 from assay.studio.errors import NotFoundError
 from assay.studio.findings import finding_cards, photos_to_leave_out
 from assay.studio.http import fragment, int_field, page, path_int, read_json, started, studio_of, text_field
@@ -97,6 +98,7 @@ async def train_live(request: Request) -> Response:
 def _train_values(studio: Studio) -> dict[str, Any]:
     job = studio.jobs.latest("train")
     compare = studio.jobs.latest("compare")
+    comparison = None if compare is None or compare.running else compare.result()
     return {
         "job": job,
         "view": None if job is None else training_view(job),
@@ -104,7 +106,7 @@ def _train_values(studio: Studio) -> dict[str, Any]:
         "runs": studio.runs.summaries(),
         "commands": {str(item.details.get("run")): item.command for item in studio.jobs.jobs if item.kind == "train"},
         "compare": compare,
-        "comparison": None if compare is None or compare.running else compare.result(),
+        "comparison": None if comparison is None else comparison_view(comparison),
     }
 
 
