@@ -2,9 +2,9 @@
 
 import pytest
 
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, UsageError
 from assay.recipe import load_recipe
-from assay.studio.recipe_form import PREFIX, recipe_groups, settings_arguments
+from assay.studio.recipe_form import PREFIX, recipe_groups, settings_arguments, training_arguments
 
 
 def test_unchanged_settings_are_not_passed_on():
@@ -34,3 +34,27 @@ def test_choices_are_those_of_the_schema():
 def test_invalid_settings_are_refused_with_a_sentence(name: str, value: str):
     with pytest.raises(AssayError):
         settings_arguments({PREFIX + name: value})
+
+
+def test_budget_and_target_become_options_of_the_command():
+    assert training_arguments({"minutes": "5", "objective": "accuracy", "target_percent": ""}) == ["--minutes", "5"]
+    values = {
+        "minutes": "0.5",
+        "objective": "balanced_accuracy",
+        "target_percent": " 97.9 ",
+        PREFIX + "train.lr": "0.5",
+    }
+    expected = "--minutes 0.5 --objective balanced_accuracy --target-precision 0.979 --set train.lr=0.5"
+    assert training_arguments({**values, PREFIX + "train.lr": "0.5"}) == expected.split()
+    fixed = training_arguments({"minutes": "5", PREFIX + "train.strategy": "finetune"})
+    assert fixed == ["--set", 'train.strategy="finetune"']
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("minutes", "0"), ("minutes", "1e9"), ("minutes", "x"), ("minutes", "nan")]
+    + [("target_percent", value) for value in ("0.98", "50", "100", "inf", "x")],
+)
+def test_an_impossible_budget_or_target_is_a_sentence(name: str, value: str):
+    with pytest.raises(UsageError, match=name.removeprefix("target_")):
+        training_arguments({name: value})

@@ -9,7 +9,7 @@ from assay.core.errors import UsageError
 from assay.evaluation.predictions import Predictions
 from assay.studio.project import Project
 from assay.studio.runs import RunStore, cell_photos, matrix_rows, threshold_curve
-from assay.studio.understanding import mistake_cards, suspects
+from assay.studio.understanding import mistake_cards, photos_used, suspects
 
 
 @pytest.fixture
@@ -48,6 +48,18 @@ def test_the_matrix_and_its_cells_are_those_of_the_predictions(store: RunStore, 
             assert [value for _, value in found] == sorted((value for _, value in found), reverse=True)
     assert len(mistake_cards(report, names)) == (~expected.correct).sum()
     assert all(item.shown.photo is not None for item in suspects(report, names))
+
+
+def test_it_is_said_which_photos_gave_the_result(store: RunStore):
+    report = store.report("run-1")
+    counts = {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
+    assert counts["test"] == len(report["photos"]["ids"])
+    assert photos_used(report) == (
+        f"{counts['train']} photos were used for training and {counts['val']} to choose the best candidate. "
+        f"The {counts['test']} test photos were used for neither, only for this result."
+    )
+    without = {"splits": {"counts": {"train": {"a": 5, "b": 4}, "val": {"a": 1, "b": 1}}}}
+    assert "The 2 validation photos" in photos_used(without)
 
 
 def test_the_threshold_curve_counts_answers_above_each_confidence(store: RunStore):

@@ -1,11 +1,15 @@
 """What the page says about runs that were compared on the same photos: which differences are more than chance."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from assay.studio.pages import text
 from assay.studio.runs import RUNS_FOLDER
+
+_COMMAND_ADVICE: Final = re.compile(r": (?:evaluate|compare) [^:]*$")
+"""The end of a reason: what to do, for those who use the commands."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def _sentence(item: Mapping[str, Any], best: str, *, won: bool) -> str:
         return text("compare_highest") if won else ""
     comparison = item["comparison"]
     if comparison is None:
-        return str(item["reason"])
+        return _COMMAND_ADVICE.sub("", str(item["reason"]))
     p_value = "< 0.001" if item["p_adjusted"] < 0.001 else f"= {item['p_adjusted']:.3f}"
     if item["significant"]:
         return text("compare_worse", points=f"{-100 * comparison['difference']:.1f}", name=best, p=p_value)

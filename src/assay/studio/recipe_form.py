@@ -1,4 +1,4 @@
-"""Advanced settings of a training as a form, made from the schema of the recipe."""
+"""The form of a training: budget and target, and the advanced settings, made from the schema of the recipe."""
 
 import ast
 import inspect
@@ -19,6 +19,9 @@ from assay.recipe.base import Settings
 
 Kind = Literal["number", "integer", "choice", "switch", "text"]
 
+MAX_MINUTES: Final = 24 * 60
+TARGET_PERCENT: Final = (50, 99.99)
+"""Correct answers that can be asked for: more than, and at most."""
 PREFIX: Final = "set."
 """Of the names of the form's fields."""
 _SECTIONS: Final = ("data", "preprocess", "net", "train", "abstain", "serve")
@@ -56,6 +59,35 @@ def recipe_groups() -> tuple[RecipeGroup, ...]:
     """Return the settings with a single value, by section, with the values of the recipe `default`."""
     recipe = load_recipe("default")
     return tuple(RecipeGroup(name, tuple(_fields(getattr(recipe, name), name))) for name in _SECTIONS)
+
+
+def training_arguments(values: Mapping[str, Any]) -> list[str]:
+    """Return the options of `assay train` for the form of the page: budget, objective, target, changed settings.
+
+    Raises:
+        UsageError: a field has an invalid value.
+    """
+    settings = settings_arguments(values)
+    arguments = []
+    minutes, percent = (str(values.get(name, "")).strip() for name in ("minutes", "target_percent"))
+    if minutes and not any(item.startswith("train.strategy=") for item in settings):
+        arguments += ["--minutes", f"{_number(minutes, 'minutes', 0, MAX_MINUTES):g}"]
+    if values.get("objective") == "balanced_accuracy":
+        arguments += ["--objective", "balanced_accuracy"]
+    if percent:
+        share = _number(percent, "percent of correct answers", *TARGET_PERCENT) / 100
+        arguments += ["--target-precision", f"{share:.6g}"]
+    return [*arguments, *(word for item in settings for word in ("--set", item))]
+
+
+def _number(given: str, name: str, low: float, high: float) -> float:
+    try:
+        number = float(given)
+    except ValueError:
+        raise UsageError(f"Give the {name} as a number") from None
+    if not low < number <= high:
+        raise UsageError(f"Give more than {low} and at most {high} {name}")
+    return number
 
 
 def settings_arguments(values: Mapping[str, Any]) -> list[str]:

@@ -15,14 +15,13 @@ from assay.studio.findings import finding_cards, photos_to_leave_out
 from assay.studio.http import fragment, int_field, page, path_int, read_json, started, studio_of, text_field
 from assay.studio.jobs import Job
 from assay.studio.labels import LABELS_FILE
-from assay.studio.recipe_form import recipe_groups, settings_arguments
+from assay.studio.recipe_form import recipe_groups, training_arguments
 from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
 from assay.studio.security import REPORT_POLICY
 from assay.studio.service import Studio
 from assay.studio.training_view import is_search_over, training_view
-from assay.studio.understanding import mistake_cards, report_photo, suspects
+from assay.studio.understanding import mistake_cards, photos_used, report_photo, suspects
 
-MAX_MINUTES: Final = 24 * 60
 _MAX_CELL_PHOTOS: Final = 200
 
 
@@ -86,8 +85,8 @@ async def train_page(request: Request) -> Response:
     """Show the form, the training that runs, and the list of runs."""
     studio = studio_of(request)
     values = await asyncio.to_thread(_train_values, studio)
-    precision = request.query_params.get("precision", "")
-    return page("train.html.j2", request, "train", groups=recipe_groups(), precision=precision, **values)
+    target = request.query_params.get("correct", "")
+    return page("train.html.j2", request, "train", groups=recipe_groups(), target=target, **values)
 
 
 async def train_live(request: Request) -> Response:
@@ -117,24 +116,7 @@ async def start_training(request: Request) -> Response:
     if studio.jobs.active("train") is not None:
         raise UsageError("A training runs already: wait for it, or stop it")
     _require(studio.training_problem())
-    minutes = text_field(values, "minutes", "").strip()
-    arguments = ["train", LABELS_FILE]
-    overrides = settings_arguments(values)
-    if minutes and not any(item.startswith("train.strategy=") for item in overrides):
-        try:
-            number = float(minutes)
-        except ValueError:
-            raise UsageError("Give the minutes as a number") from None
-        if not 0 < number <= MAX_MINUTES:
-            raise UsageError(f"Give more than 0 and at most {MAX_MINUTES} minutes")
-        arguments += ["--minutes", f"{number:g}"]
-    objective = text_field(values, "objective", "accuracy")
-    if objective == "balanced_accuracy":
-        arguments += ["--objective", objective]
-    precision = text_field(values, "target_precision", "").strip()
-    if precision:
-        arguments += ["--target-precision", precision]
-    arguments += [word for item in overrides for word in ("--set", item)]
+    arguments = ["train", LABELS_FILE, *training_arguments(values)]
     if (earlier := studio.runs.latest_split()) is not None:
         # The same photos are held out, so that the runs can be compared.
         arguments += ["--keep-splits", f"{RUNS_FOLDER}/{earlier}"]
@@ -213,6 +195,7 @@ def _report_values(studio: Studio, name: str) -> dict[str, Any]:
         "report": report,
         "classes": classes,
         "matrix": rows,
+        "used": photos_used(report),
         "mistakes": mistake_cards(report, photos),
         "suspects": suspects(report, photos),
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from assay.studio.pages import text
 from assay.studio.photos import Photo
 
 MAX_MISTAKES: Final = 60
@@ -74,3 +75,10 @@ def suspects(report: Mapping[str, Any], photos: Mapping[str, Photo]) -> list[Sus
         )
         for item in report["label_issues"]["photos"][:MAX_SUSPECTS]
     ]
+
+
+def photos_used(report: Mapping[str, Any]) -> str:
+    """Return a sentence on which photos were trained on and which were kept for the result of a report."""
+    counts = {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
+    numbers = {split: counts.get(split, 0) for split in ("train", "val", "test")}
+    return text("photos_used_test" if numbers["test"] else "photos_used_val", **numbers)

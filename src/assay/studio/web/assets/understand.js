@@ -35,13 +35,14 @@ function showThreshold(curve) {
     const [answered, correct] = at < 0 ? [0, 0] : [curve.answered[at], curve.correct[at]];
     byId("threshold-value").textContent = percent(least);
     byId("threshold-precision").textContent = answered ? percent(correct / answered) : "–";
-    byId("threshold-coverage").textContent = `${percent(answered / curve.total)} (${answered} / ${curve.total})`;
+    byId("threshold-coverage").textContent = t("answered_of", { share: percent(answered / curve.total), answered, total: curve.total });
     byId("threshold-wrong").textContent = String(answered - correct);
     slider.setAttribute("aria-valuetext", `${percent(least)}, ${t("precision")} ${byId("threshold-precision").textContent}, ${t("coverage")} ${percent(answered / curve.total)}`);
     const link = byId("threshold-train");
     const target = Math.floor(1000 * correct / answered) / 1000;
-    link.hidden = !answered || target < 0.5 || target >= 1;
-    link.href = `/train?${new URLSearchParams({ precision: target })}`;
+    // Asking for less than all answers together have would change nothing.
+    link.hidden = !answered || target <= 0.5 || target >= 1 || correct / answered <= curve.correct.at(-1) / curve.total;
+    link.href = `/train?${new URLSearchParams({ correct: (100 * target).toFixed(1) })}`;
     link.textContent = t("threshold_aim", { value: percent(target) });
     marker(answered / curve.total, answered ? correct / answered : 1);
   };
@@ -54,7 +55,7 @@ function showThreshold(curve) {
 function draw(curve) {
   const x = (share) => LEFT + (WIDTH - LEFT - 10) * share;
   const y = (share) => BOTTOM - 150 * share;
-  const svg = node("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": t("threshold_curve") });
+  const svg = node("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": t("threshold_curve", { total: curve.total }) });
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     svg.append(node("line", { class: "axis", x1: x(0), x2: x(1), y1: y(share), y2: y(share) }));
     svg.append(label(100 * share, { x: LEFT - 6, y: y(share) + 4, "text-anchor": "end" }));
