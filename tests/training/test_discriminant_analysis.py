@@ -65,3 +65,20 @@ def test_the_mean_is_predicted_out_of_fold_and_better_with_few_images():
             mean.log_probabilities[places], mean.heads[number].log_probabilities(embeddings[mean.rows[places]])
         )
     assert log_loss(mean.log_probabilities, targets[mean.rows]) < log_loss(fit.log_probabilities, targets[fit.rows])
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_one_image_of_each_class_or_copies_of_it_give_the_nearest_one(copies: int, noise: float):
+    """Then nothing is known about the variance within classes."""
+    centers, classes = blobs(3, 3, 1000, spread=1.0)
+    embeddings, targets = np.repeat(centers, copies, axis=0), np.repeat(classes, copies)
+    embeddings += np.random.default_rng(1).normal(0, noise, embeddings.shape).astype(np.float32)
+    head = fit_discriminant(embeddings, targets, 3)
+    others, _ = blobs(30, 3, 1000, spread=0.1)
+    found = head.log_probabilities(others)
+    assert np.isfinite(found).all()
+    distances = ((others[:, None] - centers[None]) ** 2).sum(axis=2)
+    assert (found.argmax(axis=1) == distances.argmin(axis=1)).mean() > 0.9
+    same = fit_discriminant(np.ones((2, 5), np.float32), np.array([0, 1]), 2)
+    np.testing.assert_allclose(same.log_probabilities(np.ones((1, 5), np.float32)), np.log(0.5))

@@ -26,6 +26,9 @@ SHRINKAGE = 0.5
 _VARIANCE_FLOOR = 1e-3
 """Added to every variance, as a share of the mean variance: some features hardly vary within the classes."""
 
+_NO_VARIANCE = 1e-6
+"""Share of the variance of all images below which the variance within the classes is unknown."""
+
 
 def fit_discriminant(
     embeddings: Embeddings, targets: Targets, classes: int, shrinkage: float = SHRINKAGE
@@ -50,7 +53,11 @@ def fit_discriminant(
     covariance = centred.T @ centred / len(rows)
     variances = np.diag(covariance).copy()
     covariance *= 1 - shrinkage
-    floor = _VARIANCE_FLOOR * variances.mean() + np.finfo(np.float32).tiny
+    floor = _VARIANCE_FLOOR * variances.mean()
+    spread = float((rows**2).mean())
+    if variances.mean() <= _NO_VARIANCE * spread:
+        floor = spread  # one image of each class, or copies of it: the nearest class
+    floor += np.finfo(np.float32).tiny
     np.fill_diagonal(covariance, variances + floor)
     weight = solve(covariance, means.T, assume_a="pos").T
     with np.errstate(divide="ignore"):
