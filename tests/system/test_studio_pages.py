@@ -330,7 +330,7 @@ def test_the_classes_of_a_rule_are_those_of_the_chosen_run(browser: Any, two_cla
             page.get_by_text("failed", exact=True).wait_for()
             fair(page)
             page.get_by_role("button", name="Remove").click()
-            page.locator("#rule-events").wait_for(state="detached")
+            page.get_by_text("failed", exact=True).wait_for(state="detached")
 
 
 def test_texts_of_scripts_and_of_the_server_are_the_same(browser: Any, studio: StudioServer):

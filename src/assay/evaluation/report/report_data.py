@@ -323,13 +323,15 @@ def baseline_sentence(metrics: Metrics) -> str:
 
 
 def positive_class_sentence(metrics: Metrics) -> str:
-    """Return the result for the positive class; if there is none, for the class with the lowest recall."""
+    """Return the result for the positive class; if there is none, for the class with the lowest recall, if below 1."""
     if metrics.positive is not None:
         return _positive_class_text(metrics.of(metrics.positive))
     known = [entry for entry in metrics.classes if entry.recall is not None]
     if not known or len(metrics.classes) < 3:
         return ""
     worst = min(known, key=lambda entry: (entry.recall, -entry.support))
+    if worst.recall == 1:
+        return ""
     return (
         f"The class with the lowest recall is “{shorten(worst.name, _NAME_WIDTH)}”: {_found(worst)} of "
         f"{worst.support:,} photos recognized ({format_percent(worst.recall)})."
