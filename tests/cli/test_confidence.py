@@ -97,7 +97,7 @@ def test_summary_of_a_finished_run():
     reached = describe_confidence({**TOLD, "abstaining": {**TOLD["abstaining"], "reached": True}}, "test")
     assert "cannot be guaranteed" not in reached
     nothing = {"count": 3, "answered": 0, "coverage": 0.0, "precision": None, "out_of_distribution": 3}
-    assert "all of 3 photos are unknown" in describe_confidence({**TOLD, "test": {"answered": nothing}}, "test")
+    assert "3 photos, all of them unknown" in describe_confidence({**TOLD, "test": {"answered": nothing}}, "test")
 
 
 def test_without_abstention_only_the_calibration_is_printed():

@@ -76,7 +76,7 @@ def test_manifest_gives_the_same_images(tmp_path: Path) -> None:
         ({"images": IMAGES, "labels": LABELS[:3]}, "holds 12 images for 3 labels"),
         ({"images": IMAGES, "labels": LABELS + 0.5}, "labels of type float64"),
         ({"images": IMAGES, "labels": LABELS[:, None]}, r"labels of shape \[12, 1\]"),
-        ({"images": IMAGES, "labels": LABELS, "classes": ["a"]}, "labels up to 2 but 1 classes"),
+        ({"images": IMAGES, "labels": LABELS, "classes": ["a"]}, "labels up to 2 but 1 class"),
         ({"images": IMAGES[:, :, 0, 0], "labels": LABELS}, "not images"),
         ({"images": IMAGES * 9.0, "labels": LABELS}, "use 0-255, 0-1"),
         (

@@ -73,7 +73,7 @@ def test_size_of_the_page_is_bounded(report: CheckReport, tmp_path: Path, monkey
     text = (tmp_path / "check.html").read_text(encoding="utf-8")
 
     assert text.count("data:image") <= 1
-    assert "more are not shown here" in text
+    assert "more is not shown here" in text
 
 
 def test_image_deleted_since_the_check_is_shown_by_name(report: CheckReport, tmp_path: Path) -> None:

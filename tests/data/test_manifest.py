@@ -62,7 +62,7 @@ def test_unknown_columns_are_named_and_duplicate_rows_counted(tmp_path: Path) ->
     assert data.skipped == {"repeated row of a manifest": 1}
     assert data.warnings == (
         "table.csv: columns without a meaning here were ignored: 'camera', 'Note'",
-        "table.csv repeats 1 rows; each photo is used once",
+        "table.csv repeats 1 row; each photo is used once",
     )
 
 

@@ -150,7 +150,7 @@ def test_random_split_ignores_groups_and_warns_of_leaks() -> None:
     data = dataset([*photos("a", 30, group="g"), *photos("a", 30), *photos("b", 30)])
     split = assign_splits(data, SplitSpec(method="random"), 0)
     assert len({item.split for item in split.samples if item.group}) == 3
-    assert split.warnings == ("1 groups of photos are in more than one split, since groups are ignored (random)",)
+    assert split.warnings == ("1 group of photos is in more than one split, since groups are ignored (random)",)
     assert assign_splits(data, SPEC, 0).warnings == ()
 
 
@@ -180,7 +180,7 @@ def test_existing_test_split_is_unchanged() -> None:
     split = assign_splits(dataset(samples), SPEC, 0)
     assert len(split.part("test")) == 5
     assert len({item.split for item in split.samples if item.group and item.split != "test"}) == 1
-    assert "1 groups of photos are in more than one split, since they were there already" in split.warnings
+    assert "1 group of photos is in more than one split, since they were there already" in split.warnings
 
 
 def test_train_and_val_without_a_test_split() -> None:
@@ -258,7 +258,7 @@ def test_new_sample_that_links_two_splits_gives_a_warning() -> None:
     split = assign_splits(data, SPEC, 0, {ids[0]: "train", ids[1]: "test"})
     assert parts(split)[ids[0]] == "train"
     assert parts(split)[ids[1]] == "test"
-    assert any("are in more than one split" in sentence for sentence in split.warnings)
+    assert any("in more than one split" in sentence for sentence in split.warnings)
 
 
 def test_too_few_groups_raise() -> None:

@@ -284,4 +284,4 @@ def test_classification_report_without_images(make: Make):
 
 def test_sentence_never_rounds_to_100_percent(make: Make):
     metrics = compute_metrics(make([0] * 3000, [0] * 2999 + [1]))
-    assert accuracy_sentence(metrics) == "99.9 % of 3000 photos are correct (95 % interval 99.8 % to 99.9 %)"
+    assert accuracy_sentence(metrics) == "99.9 % of 3,000 photos are correct (95 % interval 99.8 % to 99.9 %)"

@@ -21,6 +21,7 @@ from assay.core.cpu import bf16_instructions, cpu_count
 from assay.core.errors import UsageError
 from assay.core.files import temporary_folder
 from assay.core.progress import Progress, no_progress
+from assay.core.text_layout import counted
 from assay.data import Dataset, PreprocessedImages, Sample, load_dataset
 from assay.inference import Classifier
 from assay.inference.engine_selection import preferred_engines
@@ -201,7 +202,7 @@ def benchmark_model(
         )
     after = load_average()
     accuracies, caution = _count_correct(model, rows, dataset, progress)
-    source = SYNTHETIC_PHOTO if dataset is None else f"{len(photos)} photos of {data}"
+    source = SYNTHETIC_PHOTO if dataset is None else f"{counted(len(photos), 'photo')} of {data}"
     return BenchmarkResult(
         name=bundle.info.name,
         version=bundle.info.version,

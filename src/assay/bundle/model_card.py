@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
 from assay.core.printable_text import printable_lines
-from assay.core.text_layout import MAX_CLASSES_SHOWN
+from assay.core.text_layout import MAX_CLASSES_SHOWN, counted
 
 CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
 """Entries of `BundleInfo.metrics` besides those of the splits."""
@@ -64,7 +64,7 @@ def _classes(info: BundleInfo) -> Iterator[str]:
     )
     if len(info.classes) > MAX_CLASSES_SHOWN:
         yield ""
-        yield f"{len(info.classes) - MAX_CLASSES_SHOWN} more classes: see `assay info --json`."
+        yield f"{counted(len(info.classes) - MAX_CLASSES_SHOWN, 'more class')}: see `assay info --json`."
 
 
 def _preprocessing(info: BundleInfo) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _data(info: BundleInfo) -> Iterator[str]:
         yield "Not recorded."
         return
     counts = ", ".join(f"{sum(part.values())} in {name}" for name, part in photos.items())
-    yield f"{sum(sum(part.values()) for part in photos.values())} photos: {counts}."
+    yield f"{counted(sum(sum(part.values()) for part in photos.values()), 'photo')}: {counts}."
     if info.provenance.data:
         yield f"Fingerprint of photos and labels: `{info.provenance.data}`."
 
@@ -149,7 +149,7 @@ def _limits(info: BundleInfo) -> Iterator[str]:
             yield "- Its confidence is not calibrated."
     smallest = min((sum(part.values()) for part in info.provenance.photos.values()), default=0)
     if 0 < smallest < 100:
-        yield f"- One split has only {smallest} photos: the metrics above are rough estimates."
+        yield f"- One split has only {counted(smallest, 'photo')}: the metrics above are rough estimates."
     yield "- Evaluate it again on new photos after a change of camera, light, background or product."
 
 

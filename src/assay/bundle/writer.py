@@ -22,6 +22,7 @@ from assay.bundle.onnx_export import (
     torch_logits,
 )
 from assay.bundle.onnx_validation import check_onnx
+from assay.core.text_layout import counted
 
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Largest |Δlogit| between torch and a runtime; beyond it no bundle is written."""
@@ -134,7 +135,7 @@ def _check_agreement(path: Path, agreement: Mapping[str, float], images: int) ->
         return
     right = [name for name in agreement if name not in wrong]
     differences = " and ".join(f"{value:.3g} ({name})" for name, value in wrong.items())
-    found = f"by {differences} in a logit on {images} photos, more than {MAX_LOGIT_DIFFERENCE:g}"
+    found = f"by {differences} in a logit on {counted(images, 'photo')}, more than {MAX_LOGIT_DIFFERENCE:g}"
     names = " and ".join(wrong)
     if right:
         # The exported model is as it should be, since another runtime gives torch's logits.

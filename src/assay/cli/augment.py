@@ -7,6 +7,7 @@ import typer
 
 from assay.cli.console import echo
 from assay.cli.options import LayoutOption, layout_setting
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from assay.recipe import Recipe
@@ -111,11 +112,11 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
         echo(f"note: {warning}", err=True)
     region = dict(zip(("left", "top", "right", "bottom"), recipe.preprocess.roi, strict=True))
     edges = ", ".join(f"{name} {value:g}" for name, value in region.items())
-    lines.append(f"{to}: region of interest ({edges}) of {written.photos} photos")
+    lines.append(f"{to}: region of interest ({edges}) of {counted(written.photos, 'photo')}")
     counts = [f"{label} {count}" for label, count in dataset.counts().items()]
     lines.append(f"  {join_names(counts, MAX_CLASSES_SHOWN)}")
     if dataset.unreadable:
-        lines.append(f"  skipped: {len(dataset.unreadable)} unreadable files")
+        lines.append(f"  skipped: {counted(len(dataset.unreadable), 'unreadable file')}")
     # The photos are cropped already: training must not crop them again.
     whole = "preprocess.roi=[0,0,1,1]"
     lines.append(f"next: {shell_command('train', written.manifest, '-r', name, '--set', whole)}")
@@ -147,9 +148,10 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
         echo(f"note: {warning}", err=True)
     result = read_manifest(written.manifest, dataset.classes)
     splits = {split: result.counts(split) for split in SPLITS}
-    lines.append(f"{to}: {written.originals} photos and {written.copies} augmented copies")
+    copies = counted(written.copies, "augmented copy", "augmented copies")
+    lines.append(f"{to}: {counted(written.originals, 'photo')} and {copies}")
     if groups := count_groups(dataset.samples):
-        lines.append(f"{groups} groups of similar photos, each kept within one split")
+        lines.append(f"{counted(groups, 'group')} of similar photos, each kept within one split")
     for split, counts in splits.items():
         lines.append(
             f"  {split:<5} " + join_names([f"{label} {count}" for label, count in counts.items()], MAX_CLASSES_SHOWN)

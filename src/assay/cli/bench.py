@@ -8,6 +8,7 @@ import typer
 
 from assay.cli.console import echo, echo_text
 from assay.cli.options import LayoutOption
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,7 @@ def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
     echo("batch                concurrent calls × images per call; the fastest of those tried")
     echo(f"file to prediction   {result.photos}")
     if result.judged:
-        echo(f"accuracy             {result.judged} photos")
+        echo(f"accuracy             {counted(result.judged, 'photo')}")
     if result.caution:
         echo(f"warning              {result.caution}", colour="yellow")
     echo(

@@ -7,6 +7,7 @@ import typer
 
 from assay.cli.console import echo, echo_text
 from assay.cli.options import LayoutOption, layout_setting
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from assay.data.check_output import PageFigure
@@ -109,7 +110,7 @@ def check(
             cleaned = write_cleaned_dataset(report, write)
             echo(
                 "",
-                f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} removed",
+                f"clean       {cleaned.manifest}: {counted(cleaned.kept, 'photo')}, {cleaned.left_out:,} removed",
                 err=json,
             )
         if json:

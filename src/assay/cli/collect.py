@@ -10,6 +10,7 @@ import typer
 from assay.cli.camera_session import end_on_signals, notify, open_window, stop_check
 from assay.cli.console import echo, shell_command
 from assay.core.errors import UsageError
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from assay.live import Frame
@@ -118,8 +119,8 @@ def _display(window: "Window | None", writer: "ImageWriter", summary: "Collectio
 def _status_text(writer: "ImageWriter", summary: "CollectionSummary") -> str:
     written, duplicates = sum(summary.written.values()), sum(summary.near_duplicates.values())
     counts = ", ".join(f"{name} {count}" for name, count in writer.counts.items())
-    warning = f"; {duplicates} near-duplicates" if duplicates else ""
-    return f"{summary.frames} frames  {written} new{warning}  total: {counts}"
+    warning = f"; {counted(duplicates, 'near-duplicate')}" if duplicates else ""
+    return f"{counted(summary.frames, 'frame')}  {written} new{warning}  total: {counts}"
 
 
 def _print_collection_summary(

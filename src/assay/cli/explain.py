@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import echo, print_json_text
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from assay.inference import Classifier, Explainer
@@ -41,8 +42,7 @@ def explain(
     if json:
         _print_json_rows(result.rows)
     elif result.sheet is not None:
-        noun = "photo" if len(result.rows) == 1 else "photos"
-        echo(f"{len(result.rows)} {noun} explained; contact sheet: {result.sheet}")
+        echo(f"{counted(len(result.rows), 'photo')} explained; contact sheet: {result.sheet}")
     for failure in result.failures:
         echo(f"assay: {failure}", err=True)
     if result.failures:

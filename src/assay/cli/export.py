@@ -7,6 +7,7 @@ import typer
 
 from assay.cli.console import echo
 from assay.core.errors import UsageError
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from assay.export import ExportedFormat, ExportResult
@@ -73,6 +74,9 @@ def _agreement_text(file: "ExportedFormat") -> str:
     agreement = file.agreement
     if agreement is None:
         return "not checked"
-    noun = "photo" if agreement.photos == 1 else "photos"
-    same = "same labels" if not agreement.labels_differ else f"{agreement.labels_differ} labels differ"
-    return f"{agreement.photos} {noun}: logits within {agreement.difference:.1g}, {same}"
+    same = (
+        "same labels"
+        if not agreement.labels_differ
+        else counted(agreement.labels_differ, "label differs", "labels differ")
+    )
+    return f"{counted(agreement.photos, 'photo')}: logits within {agreement.difference:.1g}, {same}"

@@ -12,6 +12,7 @@ import typer
 from assay.cli.console import echo, is_terminal, print_json_text, print_result
 from assay.cli.options import EngineOption, Precision, PrecisionOption, ThreadsOption, print_engine
 from assay.core.errors import AssayError, UsageError
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -180,8 +181,8 @@ def _write_partitions(job: "PredictJob", inputs: list[str], cluster: Cluster, sk
 
 def _print_summary(summary: "BatchSummary", out: str) -> int:
     """Print counts and the first errors; return the number of unreadable photos."""
-    earlier = f" ({summary.resumed} results from the interrupted run)" if summary.resumed else ""
-    echo(f"{summary.count} photos classified, {summary.unreadable} unreadable: {out}{earlier}")
+    earlier = f" ({counted(summary.resumed, 'result')} from the interrupted run)" if summary.resumed else ""
+    echo(f"{counted(summary.count, 'photo')} classified, {summary.unreadable} unreadable: {out}{earlier}")
     for example in summary.examples:
         echo(f"assay: {example}", err=True)
     if summary.unreadable > len(summary.examples):

@@ -8,6 +8,7 @@ import typer
 
 from assay.cli.console import echo, print_json, print_json_text, print_result
 from assay.core.printable_text import printable
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -209,7 +210,7 @@ async def _run_query(source: str, query: "RecordQuery", *, json: bool, to: Path 
         records = store.read(query)
         if to is not None:
             count = await export_records(records, to)
-            echo(f"{count} requests: {to}")
+            echo(f"{counted(count, 'request')}: {to}")
         elif json:
             await _print_request_lines(records)
         else:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from assay.cli.console import echo
 from assay.core.printable_text import printable
-from assay.core.text_layout import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN, align_columns, format_percent, join_names
+from assay.core.text_layout import (
+    MAX_CLASSES_LISTED,
+    MAX_CLASSES_SHOWN,
+    align_columns,
+    counted,
+    format_percent,
+    join_names,
+)
 
 if TYPE_CHECKING:
     from assay.core.progress import Progress
@@ -28,18 +35,23 @@ def describe_data(dataset: "Dataset", min_images: int) -> str:
     rows = [["", *SPLITS], *([name, *(str(counts[split][name]) for split in SPLITS)] for name in shown)]
     if rest:
         others = [str(sum(counts[split][name] for name in rest)) for split in SPLITS]
-        rows.append([f"{len(rest)} more classes", *others])
-    lines = [f"{len(dataset)} photos, {len(dataset.classes)} classes", *align_columns(rows).split("\n")]
+        rows.append([counted(len(rest), "more class"), *others])
+    lines = [
+        f"{counted(len(dataset), 'photo')}, {counted(len(dataset.classes), 'class')}",
+        *align_columns(rows).split("\n"),
+    ]
     kept = count_groups(dataset.samples) - len(leaking_groups(dataset.samples))
     if kept:
-        lines.append(f"{kept} groups of photos (duplicates, bursts, custom groups), each kept within one split")
+        lines.append(
+            f"{counted(kept, 'group')} of photos (duplicates, bursts, custom groups), each kept within one split"
+        )
     few = [name for name, count in dataset.counts().items() if count < min_images]
     if few:
-        lines.append(f"warning: fewer than {min_images} photos of {join_names(few)}; add more")
+        lines.append(f"warning: fewer than {counted(min_images, 'photo')} of {join_names(few)}; add more")
     lines += [f"warning: {sentence}" for sentence in [*_label_conflicts(dataset), *dataset.warnings]]
     lines += [f"skipped: {sample.path}: {sample.reason}" for sample in dataset.unreadable[:5]]
     if len(dataset.unreadable) > 5:
-        lines.append(f"skipped: {len(dataset.unreadable) - 5} more files")
+        lines.append(f"skipped: {counted(len(dataset.unreadable) - 5, 'more file')}")
     if dataset.skipped:
         lines.append("skipped: " + ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items()))
     return "\n".join(map(printable, lines))
@@ -95,9 +107,9 @@ def describe_confidence(confidence: Mapping[str, Any], split: str) -> str:
             f"{after['ece']:.3f}, log-loss {before['nll']:.3f} → {after['nll']:.3f} on held-out photos"
         )
     lines = [f"confidence  {found}"]
-    chosen, counted = confidence.get("abstaining"), confidence.get(split, {}).get("answered")
-    if chosen is not None and counted is not None:
-        lines.append(f"unknown     {_coverage_text(counted, chosen['threshold'])}")
+    chosen, answered = confidence.get("abstaining"), confidence.get(split, {}).get("answered")
+    if chosen is not None and answered is not None:
+        lines.append(f"unknown     {_coverage_text(answered, chosen['threshold'])}")
         lines.append(f"            {_guarantee_text(chosen)}")
     return "\n".join(lines)
 
@@ -125,14 +137,15 @@ def describe_abstention(
     return "\n".join(lines)
 
 
-def _coverage_text(counted: Mapping[str, Any], threshold: float | None) -> str:
-    if not counted["answered"]:
-        return f"all of {counted['count']} photos are unknown"
+def _coverage_text(counts: Mapping[str, Any], threshold: float | None) -> str:
+    photos = counted(counts["count"], "photo")
+    if not counts["answered"]:
+        return f"{photos}, all of them unknown"
     least = "" if threshold is None else f" at confidence ≥ {threshold:.3f}"
     return (
-        f"coverage {format_percent(counted['coverage'])} of {counted['count']} photos{least}, "
-        f"precision {format_percent(counted['precision'])};\n"
-        f"            {counted['out_of_distribution']} photos are out of distribution"
+        f"coverage {format_percent(counts['coverage'])} of {photos}{least}, "
+        f"precision {format_percent(counts['precision'])};\n"
+        f"            {counted(counts['out_of_distribution'], 'photo is', 'photos are')} out of distribution"
     )
 
 
@@ -141,7 +154,7 @@ _RELATED = 1.05
 
 
 def _guarantee_text(chosen: Mapping[str, Any]) -> str:
-    target, photos = format_percent(chosen["target"]), f"from {chosen['count']} held-out photos"
+    target, photos = format_percent(chosen["target"]), f"from {counted(chosen['count'], 'held-out photo')}"
     if chosen.get("design_effect", 1) > _RELATED:
         independent = chosen["count"] / chosen["design_effect"]
         photos += f", which count as {independent:.0f} because of their groups"
@@ -185,7 +198,7 @@ def print_head_fit(history: "History", recipe: "Recipe") -> None:
     if not uses_cached_embeddings(recipe):
         return
     best = history.metrics[history.best_epoch - 1]
-    epochs = "1 epoch" if len(history.metrics) == 1 else f"{len(history.metrics)} epochs"
+    epochs = counted(len(history.metrics), "epoch")
     stopped = ", stopped early" if history.stopped_early else ""
     echo(
         f"trained the head: {epochs} in {history.seconds:.1f} s{stopped}; best epoch {best.epoch}: "
@@ -199,7 +212,7 @@ def print_candidate(candidate: "Candidate", objective: str | None) -> None:
     if candidate.accuracy is None:
         echo(f"not tried: {candidate.name} ({candidate.reason})")
         return
-    photos = "1 held-out photo" if candidate.photos == 1 else f"{candidate.photos} held-out photos"
+    photos = counted(candidate.photos, "held-out photo")
     half_width = f"± {100 * (candidate.half_width or 0):.1f}"
     score = f"{format_percent(candidate.accuracy)} {half_width}"
     if objective == "balanced_accuracy":
@@ -218,7 +231,8 @@ def print_plan(plan: "FineTuningPlan") -> None:
     trainings = len(plan.comparison.folds)
     times = "" if trainings == 1 else f" of {trainings} networks"
     about = f", about {_duration(plan.seconds)}" if plan.seconds else ""
-    echo(f"fine-tuning{times}: {plan.recipe.train.epochs} epochs{about}; Ctrl-C keeps the best classifier so far")
+    epochs = counted(plan.recipe.train.epochs, "epoch")
+    echo(f"fine-tuning{times}: {epochs}{about}; Ctrl-C keeps the best classifier so far")
 
 
 def _duration(seconds: float) -> str:
@@ -238,13 +252,15 @@ def _print_data(dataset: "Dataset") -> None:
     from assay.data import count_groups
 
     counts = join_names([f"{name} {count}" for name, count in dataset.counts().items()], MAX_CLASSES_SHOWN)
-    lines = [f"{len(dataset)} photos: {counts}"]
+    lines = [f"{counted(len(dataset), 'photo')}: {counts}"]
     if kept := count_groups(dataset.samples):
-        lines.append(f"{kept} groups of photos (duplicates, bursts, custom groups), each kept within one split")
+        lines.append(
+            f"{counted(kept, 'group')} of photos (duplicates, bursts, custom groups), each kept within one split"
+        )
     lines += [f"warning: {sentence}" for sentence in dataset.warnings]
     if dataset.unreadable:
         first = dataset.unreadable[0]
-        lines.append(f"skipped: {len(dataset.unreadable)} files, such as {first.path}: {first.reason}")
+        lines.append(f"skipped: {counted(len(dataset.unreadable), 'file')}, such as {first.path}: {first.reason}")
     echo(*lines, "")
 
 

@@ -16,6 +16,7 @@ from assay.cli.camera_session import end_on_signals, notify, open_window, stop_c
 from assay.cli.console import print_json_text, print_result
 from assay.cli.options import EngineOption, Precision, PrecisionOption, ThreadsOption, print_engine
 from assay.core.errors import UsageError
+from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
     from assay.inference import Classifier
@@ -167,9 +168,9 @@ def _print_start(classifier: "Classifier", smoothing: "SmoothingConfig", fps: fl
 
 def _print_summary(summary: "WatchSummary") -> None:
     notify(
-        f"{summary.frames} frames in {summary.seconds:.1f} s, {summary.classified} classified, "
-        f"{summary.dropped} dropped, {summary.label_changes} label change{'' if summary.label_changes == 1 else 's'}, "
-        f"at most {summary.max_behind} frames behind"
+        f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s, {summary.classified} classified, "
+        f"{summary.dropped} dropped, {counted(summary.label_changes, 'label change')}, "
+        f"at most {counted(summary.max_behind, 'frame')} behind"
     )
 
 
@@ -262,7 +263,7 @@ class WatchStatus:
             return f"waiting for the first frame, {silence:.0f} s"
         smoothed = self._result.smoothed
         parts = [
-            f"{self._summary.frames} frames",
+            counted(self._summary.frames, "frame"),
             f"{self._result.fps:.1f} fps" if silence < _STALL_SECONDS else f"no frame for {silence:.0f} s",
             f"{smoothed.label} {smoothed.confidence:.3f}{' unknown' if smoothed.unknown else ''}",
             f"{self._summary.dropped} dropped",

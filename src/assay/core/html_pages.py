@@ -5,7 +5,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from assay.core.printable_text import printable_value
-from assay.core.text_layout import format_percent
+from assay.core.text_layout import counted, format_percent
 
 if TYPE_CHECKING:
     import jinja2
@@ -38,7 +38,7 @@ def template_environment(package: str) -> "jinja2.Environment":
         undefined=jinja2.StrictUndefined,
         finalize=printable_value,
     )
-    environment.filters |= {"no_break": no_break, "percent": _percent, "thousands": "{:,}".format}
+    environment.filters |= {"no_break": no_break, "percent": _percent, "thousands": "{:,}".format, "counted": counted}
     return environment
 
 

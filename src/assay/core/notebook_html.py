@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape as _html
 
 from assay.core.printable_text import printable
-from assay.core.text_layout import format_percent
+from assay.core.text_layout import counted, format_percent
 
 _BAR = 160  # width of a full bar, in CSS pixels
 _CELL = "padding:2px 12px 2px 0;text-align:left"
@@ -42,7 +42,11 @@ def bar_chart(shares: Mapping[str, float], most: int = 10) -> str:
         f'<td style="{_CELL}">{format_percent(share)}</td></tr>'
         for name, share in ranked[:most]
     ]
-    rest = paragraph(f"{len(ranked) - most} more classes are not shown") if len(ranked) > most else ""
+    rest = (
+        paragraph(f"{counted(len(ranked) - most, 'more class is', 'more classes are')} not shown")
+        if len(ranked) > most
+        else ""
+    )
     return f"<table>{''.join(lines)}</table>{rest}"
 
 

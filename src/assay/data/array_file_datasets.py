@@ -10,6 +10,7 @@ import numpy as np
 from assay.core.errors import AssayError
 from assay.core.image_table_columns import is_missing
 from assay.core.printable_text import is_unicode
+from assay.core.text_layout import counted
 from assay.data.class_folders import Listing
 from assay.data.dataset import Sample
 from assay.data.tensor_files import (
@@ -114,7 +115,7 @@ def _label_names(labels: np.ndarray, arrays: Mapping[str, np.ndarray], path: Pat
     if classes is None:
         return [str(int(label)) for label in labels]
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(classes)):
-        raise AssayError(f"{path} has labels up to {labels.max()} but {len(classes)} classes")
+        raise AssayError(f"{path} has labels up to {labels.max()} but {counted(len(classes), 'class')}")
     return [str(classes[int(label)]) for label in labels]
 
 

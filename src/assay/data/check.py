@@ -8,7 +8,7 @@ from typing import Final
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
-from assay.core.text_layout import join_names
+from assay.core.text_layout import counted, join_names
 from assay.data.check_result import CheckReport, Finding, FindingEntry, FindingKind, Severity, one_per_group
 from assay.data.check_rules import duplicate_findings, finding_entry, image_findings
 from assay.data.class_folders import Listing
@@ -189,7 +189,7 @@ def _unreadable_findings(unreadable: list[UnreadableFile]) -> list[Finding]:
         Finding(
             FindingKind.unreadable,
             Severity.error,
-            f"{_count_photos(len(unreadable))} cannot be read",
+            f"{counted(len(unreadable), 'photo')} cannot be read",
             _unreadable_advice(unreadable),
             one_per_group(FindingEntry(file.id, note=file.reason) for file in unreadable),
         )
@@ -234,9 +234,9 @@ def _class_findings(counts: _ClassCounts) -> list[Finding]:
             Finding(
                 FindingKind.small_class,
                 Severity.warning,
-                f"small classes, of fewer than {counts.advised} photos: "
+                f"small classes, of fewer than {counted(counts.advised, 'photo')}: "
                 + join_names([f"{label} ({count})" for label, count in small.items()]),
-                f"Collect at least {counts.advised} photos a class; until then judge by assay crossval, "
+                f"Collect at least {counted(counts.advised, 'photo')} a class; until then judge by assay crossval, "
                 "since a single split of so few says little.",
             )
         )
@@ -265,10 +265,6 @@ def _listing_findings(listing: Listing) -> list[Finding]:
             (),
         )
     ]
-
-
-def _count_photos(count: int) -> str:
-    return f"{count} photo" if count == 1 else f"{count:,} photos"
 
 
 def _quoted(labels: object) -> str:

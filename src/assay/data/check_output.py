@@ -11,6 +11,7 @@ from assay.core.files import write_text
 from assay.core.html_pages import template_environment, theme_css
 from assay.core.notebook_html import data_uri
 from assay.core.printable_text import printable
+from assay.core.text_layout import counted
 from assay.data.check_result import CheckReport, Finding, FindingEntry
 from assay.data.dataset import Sample
 from assay.image.thumbnail import jpeg_thumbnail
@@ -115,12 +116,12 @@ def _thumbnail(sample: Sample) -> str:
 
 
 def _headline(report: CheckReport) -> str:
-    parts = [f"{report.photos:,} photos, {len(report.classes)} classes"]
+    parts = [f"{counted(report.photos, 'photo')}, {counted(len(report.classes), 'class')}"]
     if report.splits:
         parts.append("existing splits: " + ", ".join(f"{name} {n:,}" for name, n in report.splits.items()))
     if report.groups:
         together = sum(len(group) for group in report.groups)
-        parts.append(f"{together:,} of them in {len(report.groups):,} groups that must stay together")
+        parts.append(f"{together:,} of them in {counted(len(report.groups), 'group')} that must stay together")
     if report.skipped:
         parts.append("skipped: " + ", ".join(f"{count} {why}" for why, count in report.skipped.items()))
     return "; ".join(parts)

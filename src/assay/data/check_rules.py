@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from statistics import median
 from typing import Final
 
+from assay.core.text_layout import counted
 from assay.data.check_result import Finding, FindingEntry, FindingGroup, FindingKind, Severity, one_per_group
 from assay.data.groups import connected_groups
 from assay.data.image_features import Features
@@ -88,11 +89,10 @@ def _group_finding(
     if not groups:
         return None
     count = sum(len(group) for group in groups)
-    plural = "groups" if len(groups) > 1 else "group"
     return Finding(
         kind,
         severity,
-        f"{count:,} photos in {len(groups):,} {plural} {what}",
+        f"{counted(count, 'photo')} in {counted(len(groups), 'group')} {what}",
         advice,
         tuple(
             FindingGroup(tuple(finding_entry(photos[place]) for place in group), note(group) if note else "")
@@ -185,8 +185,7 @@ def _image_finding(
     advice: str,
 ) -> Finding | None:
     groups = one_per_group(finding_entry(photo, note(photo.features)) for photo in photos)
-    noun = "photo" if len(groups) == 1 else "photos"
-    return Finding(kind, severity, f"{len(groups):,} {noun} {what}", advice, groups) if groups else None
+    return Finding(kind, severity, f"{counted(len(groups), 'photo')} {what}", advice, groups) if groups else None
 
 
 def _is_blank(features: Features) -> bool:

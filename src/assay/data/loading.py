@@ -7,7 +7,7 @@ from pathlib import Path
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import cache_folder, require_regular_file
 from assay.core.progress import Progress, no_progress
-from assay.core.text_layout import join_names
+from assay.core.text_layout import counted, join_names
 from assay.data.array_file_datasets import is_array_folder, list_array_file, list_array_folder, mark_tensors
 from assay.data.class_folders import Listing, list_folder
 from assay.data.dataset import (
@@ -201,7 +201,7 @@ def _no_images_message(path: Path, verified: VerifiedFiles) -> str:
     first = verified.unreadable[0]
     count = len(verified.unreadable)
     hint = "; paths are relative to the table's folder" if path.is_file() and first.reason == FILE_NOT_FOUND else ""
-    return f"none of the {count} photos in {path} can be read (the first, {first.id}: {first.reason}){hint}"
+    return f"none of the {counted(count, 'photo')} in {path} can be read (the first, {first.id}: {first.reason}){hint}"
 
 
 def load_grouped_dataset(

@@ -20,6 +20,7 @@ from assay.core.image_table_reader import (
     table_columns,
 )
 from assay.core.tables import SafeCsvWriter
+from assay.core.text_layout import counted
 from assay.data.class_folders import Listing
 from assay.data.dataset import (
     SPLITS,
@@ -103,7 +104,7 @@ def list_manifest(path: Path) -> Listing:
             )
     listing.labels = list(dict.fromkeys(sample.label for sample in listing.samples))
     if repeated := listing.skipped["repeated row of a manifest"]:
-        listing.warnings.append(f"{path.name} repeats {repeated} rows; each photo is used once")
+        listing.warnings.append(f"{path.name} repeats {counted(repeated, 'row')}; each photo is used once")
     if not listing.samples:
         raise AssayError(f"manifest {path} has no rows; add one for each photo")
     return listing

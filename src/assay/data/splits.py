@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from assay.core.errors import AssayError, UsageError
+from assay.core.text_layout import counted
 from assay.data.dataset import SPLITS, Dataset, Sample, Split, quote_names
 from assay.data.groups import group_indices, leaking_groups
 from assay.data.stratified_group_split import StratifiedGroup, stratified_group_split
@@ -109,21 +110,22 @@ def fold_warnings(dataset: Dataset) -> list[str]:
         names = " and ".join(sorted(map(str, brought)))
         return [f"the existing splits ({names}) are ignored: cross-validation makes its own from all photos"]
     test = dataset.part("test")
-    kept = f"the existing test split ({len(test)} photos) is the test split of every fold"
-    rest = f"the other {len(dataset) - len(test)} photos are divided into folds, which also select the best epoch"
+    others = counted(len(dataset) - len(test), "photo is", "photos are")
+    kept = f"the existing test split ({counted(len(test), 'photo')}) is the test split of every fold"
+    rest = f"the other {others} divided into folds, which also select the best epoch"
     remarks = [f"{kept}; {rest}"]
     tested = {sample.id for sample in test}
     sides = [replace(sample, split="test" if sample.id in tested else "train") for sample in dataset.samples]
     if leaks := leaking_groups(sides):
-        groups = "1 group" if len(leaks) == 1 else f"{len(leaks)} groups"
-        remarks.append(f"{groups} of photos that show the same are both inside and outside that test split")
+        groups = counted(len(leaks), "group of photos that show the same is", "groups of photos that show the same are")
+        remarks.append(f"{groups} both inside and outside that test split")
     return remarks
 
 
 def too_few_message(photos: int, groups: int) -> str:
     """Return the start of an error message: too few images or groups for a split."""
-    count = "1 photo" if photos == 1 else f"{photos} photos"
-    whole = "1 group that stays" if groups == 1 else f"{groups} groups that stay"
+    count = counted(photos, "photo")
+    whole = counted(groups, "group that stays", "groups that stay")
     inside = f" in {whole} together" if groups < photos else ""
     return f"{count}{inside} {'is' if photos == 1 else 'are'} too few for"
 
@@ -303,5 +305,6 @@ def _warnings(result: Dataset, plan: _SplitPlan, spec: SplitSpec) -> list[str]:
             remarks.append(f"the existing split {split} has no photo of {quote_names(missing)}")
     if leaks := leaking_groups(result.samples):
         because = "groups are ignored (random)" if spec.method == "random" else "they were there already"
-        remarks.append(f"{len(leaks)} groups of photos are in more than one split, since {because}")
+        groups = counted(len(leaks), "group of photos is", "groups of photos are")
+        remarks.append(f"{groups} in more than one split, since {because}")
     return remarks

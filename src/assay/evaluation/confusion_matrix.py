@@ -11,6 +11,7 @@ from assay.core.text_layout import (
     MAX_CLASSES_LISTED,
     MAX_CLASSES_SHOWN,
     align_columns,
+    counted,
     format_percent,
     shorten,
     shorten_names,
@@ -109,7 +110,8 @@ class ConfusionMatrix:
         total, right = int(self.counts.sum()), int(np.trace(self.counts))
         if not total:
             return "There are no photos."
-        sentence = f"{right} of {total} photos ({format_percent(right / total)}) are correct."
+        verb = "is" if right == 1 else "are"
+        sentence = f"{right} of {counted(total, 'photo')} ({format_percent(right / total)}) {verb} correct."
         pairs = self.pairs()
         if not pairs:
             return sentence
@@ -117,7 +119,7 @@ class ConfusionMatrix:
         support = int(self.counts[self.classes.index(worst.actual)].sum())
         actual, predicted = printable(worst.actual), printable(worst.predicted)
         return (
-            f"{sentence} The most frequent mistake: {worst.count} of {support} “{actual}” photos "
+            f"{sentence} The most frequent mistake: {worst.count} of {counted(support, f'“{actual}” photo')} "
             f"({format_percent(worst.share)}) predicted as “{predicted}”."
         )
 

@@ -17,6 +17,7 @@ from assay.core.text_layout import (
     MAX_CLASSES_LISTED,
     MAX_CLASSES_SHOWN,
     align_columns,
+    counted,
     format_number,
     format_percent,
     join_names,
@@ -119,7 +120,7 @@ class Metrics:
         if self.accuracy is None or self.accuracy_interval is None:
             return "no photos"
         low, high = map(format_percent, (self.accuracy_interval.low, self.accuracy_interval.high))
-        right = f"{self.correct} of {self.count} photos correct, {format_percent(self.accuracy)}"
+        right = f"{self.correct} of {counted(self.count, 'photo')} correct, {format_percent(self.accuracy)}"
         return f"{right} ({100 * self.level:.0f} % interval {low} to {high})"
 
     def _repr_html_(self) -> str:
@@ -313,7 +314,7 @@ def accuracy_sentence(metrics: Metrics) -> str:
         return "accuracy is not defined without photos"
     low, high = metrics.accuracy_interval
     return (
-        f"{format_percent(metrics.accuracy)} of {metrics.count} photos are correct "
+        f"{format_percent(metrics.accuracy)} of {counted(metrics.count, 'photo is', 'photos are')} correct "
         f"({format_percent(metrics.level, 0)} interval {format_percent(low)} to {format_percent(high)})"
     )
 
@@ -337,9 +338,9 @@ def _accuracy_interval(metrics: Metrics) -> str:
     if metrics.accuracy_interval is None:
         return ""
     low, high = metrics.accuracy_interval
-    counted = f"{metrics.correct} of {metrics.count}"
+    correct = f"{metrics.correct} of {metrics.count}"
     level = format_percent(metrics.level, 0)
-    return f"  ({counted}; {level} interval {format_number(low)} to {format_number(high)}, Wilson)"
+    return f"  ({correct}; {level} interval {format_number(low)} to {format_number(high)}, Wilson)"
 
 
 def _average_row(name: str, average: Average, count: int) -> list[str]:

@@ -23,6 +23,7 @@ from assay.bundle.info import round_up
 from assay.core.errors import AssayError
 from assay.core.files import atomic_write, file_sha256, temporary_folder, write_text
 from assay.core.progress import Progress, no_progress
+from assay.core.text_layout import counted
 from assay.export.formats import ALL_FORMATS, ExportFormat, InferenceFunction, choose_formats
 from assay.image import Preprocess
 from assay.inference import Classifier, EngineError, Failure, ModelOutputs
@@ -293,7 +294,7 @@ def _check_agreement(bundle: Bundle, one: ExportFormat, agreement: Agreement) ->
     if not agreement.difference <= limit:
         raise AssayError(
             f"nothing was written: {one.name} differs from {bundle.path} by {agreement.difference:.3g} in a "
-            f"logit on {agreement.photos} photos, more than {limit:g}; install the {one.runtime.package} "
+            f"logit on {counted(agreement.photos, 'photo')}, more than {limit:g}; install the {one.runtime.package} "
             "that Assay is tested with"
         )
 

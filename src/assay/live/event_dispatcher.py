@@ -8,6 +8,7 @@ from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import Self
 
+from assay.core.text_layout import counted
 from assay.live.event_sinks import DeliveryError, EventSink, RuleEvent
 from assay.live.rules import Rule, RuleTrigger
 from assay.live.sources import Clock, Notify
@@ -45,7 +46,7 @@ class EventDispatcher:
                 self._changed.notify()
                 return
             self.lost += 1
-        self._notify(f"{self._sink.name}: the queue of {self._max_queued} events is full; one event is lost")
+        self._notify(f"{self._sink.name}: the queue of {counted(self._max_queued, 'event')} is full; one event is lost")
 
     def close(self, seconds: float = 5.0) -> None:
         """Deliver queued events for at most about `seconds`, then report how many are lost."""
@@ -60,7 +61,7 @@ class EventDispatcher:
             self._waiting.clear()
         if left:
             self.lost += left
-            self._notify(f"{self._sink.name}: {left} events were not delivered before the end")
+            self._notify(f"{self._sink.name}: {counted(left, 'event was', 'events were')} not delivered before the end")
 
     def _work(self) -> None:
         while True:

@@ -8,6 +8,7 @@ import numpy as np
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
+from assay.core.text_layout import counted
 from assay.data import Dataset
 from assay.data.check_result import CheckReport, Finding, FindingEntry, FindingGroup, FindingKind, Severity
 from assay.data.dataset import map_labels
@@ -48,10 +49,11 @@ def with_label_issues(report: CheckReport, source: Path, progress: Progress = no
         note = f"{predictions.classes[suggested]}? ({100 * predictions.probabilities[row, suggested]:.0f} %)"
         groups.append(FindingGroup((FindingEntry(sample.id, sample.label, sample.split, note),)))
     listed = f"; the {_MAX_LISTED} most doubtful are listed" if len(issues.rows) > _MAX_LISTED else ""
+    doubted = counted(len(issues.rows), "photo has a label", "photos have labels")
     finding = Finding(
         kind=FindingKind.label_suspect,
         severity=Severity.warning,
-        title=f"{len(issues.rows)} photos have labels that the classifier doubts{listed}",
+        title=f"{doubted} that the classifier doubts{listed}",
         advice=_ADVICE,
         groups=tuple(groups),
     )

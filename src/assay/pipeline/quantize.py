@@ -18,6 +18,7 @@ from assay.bundle import Bundle, Precision, PrecisionSettings, amend_bundle
 from assay.bundle.quantization import Quantizer
 from assay.core.cpu import cpu_count
 from assay.core.progress import Progress, no_progress
+from assay.core.text_layout import counted
 from assay.data import Dataset, PixelCache, PreprocessedImages
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Predictions
@@ -110,9 +111,9 @@ def describe_int8(values: dict[str, Any]) -> str:
         return f"int8 model not used: {values['reason']}"
     accuracy, time = values["accuracy"], values["milliseconds"]
     points = 100 * (accuracy["int8"] - accuracy["fp32"])
-    quality = f"accuracy {points:+.1f} points on {values['photos']} held-out photos"
+    quality = f"accuracy {points:+.1f} points on {counted(values['photos'], 'held-out photo')}"
     speed = f"{time['int8']:.1f} ms per photo instead of {time['fp32']:.1f} ms with {values['engine']}"
-    layers = f", {len(values['layers'])} layers kept at fp32" if values["layers"] else ""
+    layers = f", {counted(len(values['layers']), 'layer')} kept at fp32" if values["layers"] else ""
     if values["kept"]:
         return f"int8 model enabled: {quality}, {speed}{layers}"
     failed = [

@@ -11,6 +11,7 @@ from assay.bundle import Bundle
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import write_json
+from assay.core.text_layout import counted
 from assay.data import SPLITS, Dataset, Sample, Split
 from assay.data.check import check
 from assay.data.check_result import CheckReport, FindingKind
@@ -234,8 +235,8 @@ def _describe_split(dataset: Dataset, recipe: Recipe, *, predefined: bool) -> st
     sizes = [size for size in counts.values() if size > 1]
     if sizes and spec.method == "grouped":
         text += (
-            f" {sum(sizes):,} near-duplicate or related photos form {len(sizes):,} groups; each group is in one "
-            "split, so that no photo is evaluated whose near-duplicate was used for training."
+            f" {sum(sizes):,} near-duplicate or related photos form {counted(len(sizes), 'group')}; each group is in "
+            "one split, so that no photo is evaluated whose near-duplicate was used for training."
         )
     return text
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from assay.bundle import BundleInfo
 from assay.core.errors import AssayError
+from assay.core.text_layout import counted
 from assay.data import Dataset, Sample, read_manifest
 from assay.data.dataset import ClassMapping
 from assay.data.loading import list_source
@@ -81,7 +82,8 @@ def overlap_warning(
     count = sum(sample.digest in known for sample in samples)
     optimistic = "so the metrics are higher than for new photos"
     if count:
-        return f"{count:,} of these {len(samples):,} photos were used for training, {optimistic}."
+        used = "was" if count == 1 else "were"
+        return f"{count:,} of these {counted(len(samples), 'photo')} {used} used for training, {optimistic}."
     if not known and dataset.fingerprint == classifier.info.provenance.data:
         splits = {sample.split for sample in samples}
         if "train" in splits or None in splits or ("val" in splits and uses_validation_images(classifier.info)):

@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
+from assay.core.text_layout import counted
 from assay.image.ignore_rules import SkippedFiles
 from assay.inference import Classifier, PrecisionChoice
 from assay.inference.batch_predict import PROGRESS_LABEL, BatchSummary
@@ -172,7 +173,7 @@ def _summarize(out: str, partitions: Iterable[int], total: int, resumed: int) ->
     for partition, rows, _ in counts:
         if rows != _rows_in(partition, total):
             file = storage.join(out, partition_file(partition))
-            raise AssayError(f"{file} has {rows} rows: delete it and repeat the command")
+            raise AssayError(f"{file} has {counted(rows, 'row')}: delete it and repeat the command")
     unreadable = sum(bad for *_, bad in counts)
     examples: list[str] = []
     for partition, _, bad in counts:

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from assay.core.errors import AssayError
+from assay.core.text_layout import counted
 from assay.scale.cluster import task_error
 
 _RAY_ADDRESS: Final = "RAY_ADDRESS"
@@ -37,7 +38,7 @@ class RayTraining:
         cpus = int(resources.get("CPU", 1))
         if processes > (gpus or cpus):
             # Ray would wait for more machines forever.
-            kind = f"{gpus} GPUs" if gpus else f"{cpus} processors"
+            kind = counted(gpus, "GPU") if gpus else counted(cpus, "processor")
             raise AssayError(f"the Ray cluster has {kind}: give --devices {gpus or cpus} or fewer")
         # A cluster that Assay has started listens on loopback addresses only.
         variables = {} if os.environ.get(_RAY_ADDRESS) else {"GLOO_SOCKET_IFNAME": "lo"}

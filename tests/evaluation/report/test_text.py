@@ -63,6 +63,10 @@ def test_worst_of_many_classes_is_named(make: Make):
     )
 
 
+def test_no_class_is_named_as_the_worst_if_all_are_recognized(make: Make):
+    assert positive_class_sentence(compute_metrics(make([0, 1, 2], [0, 1, 2]))) == ""
+
+
 def test_calibration_sentence():
     assert calibration_sentence(None, None) == ""
     assert calibration_sentence(0.012, None).endswith("confidence and accuracy differ by 1.2 percentage points.")

@@ -15,7 +15,7 @@ from assay import __version__
 from assay.core.html_pages import template_environment, theme_css
 from assay.core.notebook_html import data_uri
 from assay.core.printable_text import printable
-from assay.core.text_layout import MAX_CLASSES_SHOWN, format_number, format_percent, shorten
+from assay.core.text_layout import MAX_CLASSES_SHOWN, counted, format_number, format_percent, shorten
 from assay.evaluation.bootstrap import BootstrapIntervals
 from assay.evaluation.confusion_figure import cell_colors
 from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix
@@ -202,7 +202,7 @@ def history_svgs(history: Sequence[EpochRow], best: int) -> tuple[SvgFigure, ...
     epochs, last = [row.epoch for row in history], history[-1]
     loss = [row.train_loss for row in history], [row.val_loss for row in history]
     accuracy = [row.train_accuracy for row in history], [row.val_accuracy for row in history]
-    over = f"over {len(epochs)} epochs"
+    over = f"over {counted(len(epochs), 'epoch')}"
     return (
         _svg_figure(
             history_figure(epochs, *loss, name="Loss", best=best),
@@ -247,17 +247,17 @@ def _template_environment() -> jinja2.Environment:
 
 
 def _contents(data: ReportData, context: ReportContext) -> list[tuple[str, str]]:
-    counted = bool(data.metrics.count)
+    has_photos = bool(data.metrics.count)
     about_data = context.findings is not None or bool(context.split_counts or context.split_description)
     sections = (
         ("result", "Result", True),
-        ("classes", "Metrics per class", counted),
-        ("confusion", "Confusion matrix", counted),
-        ("confidence", "Calibration", counted),
-        ("thresholds", "Confidence threshold", counted),
-        ("slices", "Accuracy by image property", counted and bool(data.slices)),
-        ("labels", "Possible label errors", counted),
-        ("mistakes", "Misclassified photos", counted),
+        ("classes", "Metrics per class", has_photos),
+        ("confusion", "Confusion matrix", has_photos),
+        ("confidence", "Calibration", has_photos),
+        ("thresholds", "Confidence threshold", has_photos),
+        ("slices", "Accuracy by image property", has_photos and bool(data.slices)),
+        ("labels", "Possible label errors", has_photos),
+        ("mistakes", "Misclassified photos", has_photos),
         ("candidates", "Candidates", bool(context.candidates)),
         ("training", "Training", bool(context.history)),
         ("learning-curve", "More photos", context.learning_curve is not None),

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.core.progress import Progress, no_progress
-from assay.core.text_layout import format_percent, shorten
+from assay.core.text_layout import counted, format_percent, shorten
 from assay.evaluation.bootstrap import RESAMPLES, BootstrapIntervals, bootstrap_intervals
 from assay.evaluation.calibration import Calibration, measure_calibration
 from assay.evaluation.confident_learning import LabelIssues, find_label_issues
@@ -306,7 +306,7 @@ def result_sentence(metrics: Metrics, context: ReportContext) -> str:
     if metrics.accuracy is None or metrics.accuracy_interval is None:
         return "There were no photos to evaluate the classifier on."
     low, high = map(format_percent, metrics.accuracy_interval)
-    photos = _plural(metrics.count, f"{context.split_name} photo".strip())
+    photos = counted(metrics.count, f"{context.split_name} photo".strip())
     return (
         f"The classifier is correct on {metrics.correct:,} of {photos}: "
         f"{format_percent(metrics.accuracy)} ({format_percent(metrics.level, 0)} interval {low} to {high})."
@@ -334,7 +334,7 @@ def positive_class_sentence(metrics: Metrics) -> str:
         return ""
     return (
         f"The class with the lowest recall is “{shorten(worst.name, _NAME_WIDTH)}”: {_found(worst)} of "
-        f"{worst.support:,} photos recognized ({format_percent(worst.recall)})."
+        f"{counted(worst.support, 'photo')} recognized ({format_percent(worst.recall)})."
     )
 
 
@@ -357,7 +357,7 @@ def abstention_sentence(context: ReportContext) -> str:
     reasons.append("a photo is unlike the training photos")
     sentence = (
         f"The classifier abstains (“unknown”) when {' or '.join(reasons)}: "
-        f"of {_plural(counts.count, 'photo')} it answers {counts.answered:,} ({format_percent(counts.coverage)})"
+        f"of {counted(counts.count, 'photo')} it answers {counts.answered:,} ({format_percent(counts.coverage)})"
     )
     if counts.answered:
         sentence += f", {counts.correct:,} of them correctly ({format_percent(counts.precision)})"
@@ -369,22 +369,18 @@ def _positive_class_text(entry: ClassMetrics) -> str:
     sentences = []
     if entry.support:
         sentences.append(
-            f"Of {_plural(entry.support, 'photo')} labelled {name}, {_found(entry):,} "
+            f"Of {counted(entry.support, 'photo')} labelled {name}, {_found(entry):,} "
             f"({format_percent(entry.recall)}) were found and {entry.support - _found(entry):,} missed."
         )
     if entry.predicted and entry.precision is not None:
         correct = round(entry.precision * entry.predicted)
         sentences.append(
-            f"{name} was predicted {_plural(entry.predicted, 'time')}, {correct:,} of them correctly "
-            f"({format_percent(entry.precision)}): {_plural(entry.predicted - correct, 'false alarm')}."
+            f"{name} was predicted {counted(entry.predicted, 'time')}, {correct:,} of them correctly "
+            f"({format_percent(entry.precision)}): {counted(entry.predicted - correct, 'false alarm')}."
         )
     elif entry.support:
         sentences.append(f"{name} was never predicted.")
     return " ".join(sentences)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _found(entry: ClassMetrics) -> int:

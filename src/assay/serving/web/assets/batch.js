@@ -1,7 +1,7 @@
 // Classify many photos, two at a time, and offer the predictions as a CSV file.
 import { labelText, ranked } from "./answer.js";
 import { classify } from "./api.js";
-import { byId, el, onDrop, percent, save, wait } from "./dom.js";
+import { byId, counted, el, onDrop, percent, save, wait } from "./dom.js";
 import { addToHistory } from "./history.js";
 
 const MAX_CONCURRENT = 2;
@@ -28,7 +28,7 @@ async function classifyAll(files) {
   const worker = async () => {
     while (pending.length && current === run) {
       await classifyRow(pending.shift(), current);
-      if (current === run) byId("batch-state").textContent = `${ownRows.filter((row) => row.done).length} of ${ownRows.length} photos`;
+      if (current === run) byId("batch-state").textContent = `${ownRows.filter((row) => row.done).length} of ${counted(ownRows.length, "photo")}`;
     }
   };
   await Promise.all(Array.from({ length: MAX_CONCURRENT }, worker));
@@ -40,7 +40,7 @@ function finished(word) {
   const count = rows.filter((row) => row.done).length;
   byId("batch-stop").hidden = true;
   byId("batch-save").hidden = !count;
-  byId("batch-state").textContent = `${word}: ${count} of ${rows.length} photos${failed ? `, ${failed} failed` : ""}`;
+  byId("batch-state").textContent = `${word}: ${count} of ${counted(rows.length, "photo")}${failed ? `, ${failed} failed` : ""}`;
 }
 
 function tableRow(name) {

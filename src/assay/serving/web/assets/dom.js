@@ -8,6 +8,9 @@ export function el(tag, properties = {}, ...children) {
   return element;
 }
 
+// A number of things: "1 photo", "1,200 photos".
+export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

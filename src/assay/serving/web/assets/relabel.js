@@ -1,6 +1,6 @@
 // The labelling page: choose the class of a photo with one click or key; skip and undo.
 import { ask, json, onKey, setUpKey } from "./api.js";
-import { byId, el } from "./dom.js";
+import { byId, counted, el } from "./dom.js";
 
 let photos = [];
 let position = 0;
@@ -17,7 +17,7 @@ async function load() {
     byId("where").textContent = overview.labels ?? "";
     byId("classes").replaceChildren(...overview.classes.map(button));
     byId("state").textContent = overview.labels
-      ? `${photos.length} photos: ${count("uncertain")} uncertain, ${count("suspect")} suspects`
+      ? `${counted(photos.length, "photo")}: ${count("uncertain")} uncertain, ${counted(count("suspect"), "suspect")}`
       : "There are no photos to label: start the server with --keep-uncertain FOLDER or --suspects FILE.";
     byId("work").hidden = !photos.length;
     if (photos.length) forward();

@@ -97,6 +97,7 @@ function showSelection() {
   const count = grid.selected.size;
   byId("selected-count").textContent = t("selected", { count });
   for (const id of ["unlabel", "leave-out", "select-none"]) byId(id).disabled = !count;
+  byId("select-all").disabled = !grid.photos.length;
   byId("restore").hidden = filter !== "out";
   byId("leave-out").hidden = filter === "out";
   byId("restore").disabled = !count;
