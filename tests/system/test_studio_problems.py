@@ -141,3 +141,17 @@ def test_single_photos_of_a_check_are_left_out_by_keyboard(
         finding.locator(".tile.out").first.wait_for(state="detached")
         page.keyboard.press("Enter")
         page.locator("#photo-large").wait_for()
+
+
+def test_an_error_is_shown_in_front_of_the_dialog_that_caused_it(browser: Any, studio: StudioServer):
+    for page in opened(browser, studio):
+        page.click("#add-photos")
+        page.fill("#source", "/absent")
+        page.press("#source", "Enter")
+        page.locator("#errors", has_text="There is no folder /absent").wait_for()
+        fair(page)
+        page.locator("#errors").get_by_role("button", name="Close").click()  # fails if the dialog covers it
+        page.press("#source", "Enter")
+        page.locator("#errors .toast").wait_for()
+        page.keyboard.press("Escape")
+        page.locator("body > #errors .toast").wait_for()
