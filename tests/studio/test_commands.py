@@ -100,7 +100,7 @@ def test_the_frames_of_a_video_are_imported_with_a_label(client: httpx.Client, f
         return [str(item.path) for item in read_manifest(folder / "labels.csv").samples if item.label == "toy"]
 
     until(lambda: len(labelled()) >= 3)
-    assert all("photos/walk/" in path for path in labelled())
+    assert all("photos/videos/walk/" in path for path in labelled())
     assert client.post("/api/video?name=walk.txt", content=b"x").status_code == 400
     client.post("/api/undo", json={})
     assert labelled() == []

@@ -193,6 +193,15 @@ def test_folder_names_become_labels(tmp_path: Path):
     assert project.labels_in_folders == 0
 
 
+def test_folders_of_the_studio_itself_are_no_labels(tmp_path: Path):
+    names = ("photos/loose.png", "photos/cup/1.png", "photos/camera/1.png", "photos/videos/film/1.png")
+    for number, name in enumerate((*names, "photos/from-server/1.png", "videos/1.png", "photos/a/b/1.png")):
+        paint(tmp_path / name, seed=number)
+    project = Project.open(tmp_path)
+    assert project.labels_in_folders == project.label_by_folder() == 3
+    assert project.counts().classes == {"b": 1, "cup": 1, "videos": 1}
+
+
 def test_photos_of_another_folder_stay_there(tmp_path: Path):
     paint(tmp_path / "elsewhere" / "far.png")
     paint(tmp_path / "project" / "near.png", seed=1)

@@ -188,6 +188,13 @@ def test_uploads_are_stored_with_their_label(client: httpx.Client, folder: Path,
     rows = {row[1]: row[3] for row in client.get("/api/photos").json()["photos"]}
     assert rows["photos/up.png"] == "fresh"
     assert client.post("/api/upload?name=x.png", content=b"no photo").status_code == 400
+    client.post("/api/upload", params={"name": "1.png", "folder": "../cups/.."}, content=data)
+    client.post("/api/upload", params={"name": "1.png", "folder": "cups"}, content=data)
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("1.png")) == [
+        "1.png",
+        "photos/cups/1.png",
+        "photos/photo/1.png",
+    ]
     shot = client.post("/api/shot?label=fresh", content=data).json()
     again = client.post("/api/shot?label=fresh", content=data).json()
     assert (shot["stored"], shot["near_copy"], again["stored"], again["near_copy"]) == (True, False, False, True)

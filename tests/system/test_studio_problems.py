@@ -72,6 +72,24 @@ def test_dropped_files_are_added_once_and_may_get_a_label(browser: Any, studio: 
             assert f"class {seed}" in page.locator("#add-class option").all_inner_texts()
 
 
+def test_an_added_folder_of_folders_can_be_labelled_by_them(browser: Any, studio: StudioServer, tmp_path: Path):
+    for number in range(4):
+        paint(tmp_path / "things" / f"kind {number % 2}" / f"{number}.png", seed=300 + number)
+    (tmp_path / "things" / ".DS_Store").write_text("no photo")
+    for page in opened(browser, studio):
+        page.click("#add-photos")
+        page.set_input_files("#folder", tmp_path / "things")
+        page.locator("#upload-result", has_text="4 photos were added.").wait_for()
+        page.locator("#upload-folders").wait_for()
+        fair(page)
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Use folder names as labels").click()
+        for kind in ("kind 0", "kind 1"):
+            page.locator(".filter", has_text=kind).locator(".count", has_text="2").wait_for()
+        page.locator("#undo").click()
+        page.locator(".toast", has_text="Undone").wait_for()
+
+
 @LOOKS
 def test_a_damaged_photo_is_marked_and_its_reason_shown(browser: Any, studio: StudioServer, width: int, scheme: str):
     for page in opened(browser, studio, viewport={"width": width, "height": 800}, color_scheme=scheme):

@@ -13,15 +13,14 @@ from assay.data.image_similarity import THUMBNAIL_SIDE, similarity
 from assay.data.near_duplicates import SIMILARITY_THRESHOLDS
 from assay.image import decode
 from assay.live.collect import RecentImages, SimilarityMeasure
-
-_FOLDER = "camera"
+from assay.studio.label_edits import CAMERA_FOLDER
 
 
 class CameraShots:
     """Stores frames of the camera in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / _FOLDER
+        self._folder = folder / CAMERA_FOLDER
         self._lock = threading.Lock()
         self._recent = RecentImages(
             SimilarityMeasure(

@@ -14,6 +14,11 @@ from assay.studio.undo import Edit, PhotoLabel
 
 ADDED_FOLDER: Final = "photos"
 """Folder of the photos that are uploaded or taken."""
+CAMERA_FOLDER: Final = "camera"
+SERVER_FOLDER: Final = "from-server"
+VIDEO_FOLDER: Final = "videos"
+_UNNAMED: Final = frozenset((ADDED_FOLDER, name) for name in (CAMERA_FOLDER, SERVER_FOLDER, VIDEO_FOLDER))
+"""Folders of the studio, whose names and subfolders are no classes."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +129,12 @@ def undo(edit: Edit) -> Plan:
 def folder_label(photo: Photo) -> str | None:
     """Return the class that the folder of an unlabelled photo names.
 
-    None if the photo needs no label, lies in the project's folder itself, or was added by the studio.
+    None if the photo needs no label, was added without a folder, or lies in the project's folder itself.
     """
-    place = Path(photo.name).parent
-    if photo.label is not None or photo.left_out or not place.parts or place.parts[0] == ADDED_FOLDER:
+    parts = Path(photo.name).parent.parts
+    if photo.label is not None or photo.left_out or parts in {(), (ADDED_FOLDER,)} or parts[:2] in _UNNAMED:
         return None
-    return normalize_class_name(place.name)
+    return normalize_class_name(parts[-1])
 
 
 def with_used(classes: Sequence[str], labels: Iterable[str | None]) -> list[str]:

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from assay.core.errors import UsageError
 from assay.studio.http import ids_field, int_field, page, read_json, started, studio_of, text_field
-from assay.studio.label_edits import ADDED_FOLDER
+from assay.studio.label_edits import ADDED_FOLDER, VIDEO_FOLDER
 from assay.studio.photos import Photo
 from assay.studio.project import Project
 from assay.studio.thumbnails import PREVIEW_SIDE, read_jpeg
@@ -133,11 +133,13 @@ async def rescan(request: Request) -> Response:
 
 
 async def upload(request: Request) -> Response:
-    """Store one photo; `name` is its file name, `label` its class if it has one."""
+    """Store one photo; `name` is its file name, `folder` that of its folder, and `label` its class, if it has them."""
     studio = studio_of(request)
     data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
     name, label = request.query_params.get("name", ""), request.query_params.get("label", "")
     folder = studio.project.folder / ADDED_FOLDER
+    if parent := request.query_params.get("folder", ""):
+        folder /= safe_name(parent)
     path, new = await asyncio.to_thread(save_photo, data, folder, name)
     await asyncio.to_thread(_add_photo, studio.project, path, label)
     return JSONResponse({"revision": studio.project.revision, "new": new})
@@ -170,7 +172,7 @@ async def video(request: Request) -> Response:
     folder = studio.project.state_folder / "videos"
     await asyncio.to_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
     path = await save_video(request.stream(), folder, name)
-    frames = f"{ADDED_FOLDER}/{safe_name(path.stem)}"
+    frames = f"{ADDED_FOLDER}/{VIDEO_FOLDER}/{safe_name(path.stem)}"
     # Arguments relative to the project, as they would be typed there.
     job = studio.start(
         "collect",
@@ -178,7 +180,7 @@ async def video(request: Request) -> Response:
             "collect",
             path.relative_to(studio.project.folder).as_posix(),
             "--to",
-            ADDED_FOLDER,
+            f"{ADDED_FOLDER}/{VIDEO_FOLDER}",
             "--class",
             Path(frames).name,
             f"--every={every}",

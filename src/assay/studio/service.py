@@ -15,7 +15,7 @@ from assay.inference import Classifier
 from assay.serving.request_log.uncertain_samples import read_uncertain_samples
 from assay.studio.camera import CameraShots
 from assay.studio.jobs import Job, JobStatus, JobStore
-from assay.studio.label_edits import ADDED_FOLDER
+from assay.studio.label_edits import ADDED_FOLDER, SERVER_FOLDER
 from assay.studio.photos import Photo
 from assay.studio.project import STATE_FOLDER, Project
 from assay.studio.runs import RUNS_FOLDER, RunStore
@@ -26,7 +26,6 @@ UNCERTAIN_FOLDER: Final = f"{STATE_FOLDER}/uncertain"
 KEYS_FOLDER: Final = "keys"
 """Folder of the API keys, in the hidden folder of the project."""
 
-_FROM_SERVER: Final = "from-server"
 _MAX_CHECKED: Final = 8
 
 
@@ -139,7 +138,7 @@ class Studio:
     def import_uncertain(self) -> int:
         """Copy the photos that the server was unsure of into the project, without labels; return their number."""
         new = self._new_uncertain()
-        target = self.project.folder / ADDED_FOLDER / _FROM_SERVER
+        target = self.project.folder / ADDED_FOLDER / SERVER_FOLDER
         target.mkdir(parents=True, exist_ok=True)
         for path in new:
             shutil.copyfile(path, target / path.name)
@@ -148,7 +147,7 @@ class Studio:
 
     def _new_uncertain(self) -> list[Path]:
         folder = self.project.folder / UNCERTAIN_FOLDER
-        target = self.project.folder / ADDED_FOLDER / _FROM_SERVER
+        target = self.project.folder / ADDED_FOLDER / SERVER_FOLDER
         try:
             rows = read_uncertain_samples(folder)
         except (OSError, KeyError, ValueError):

@@ -1,5 +1,5 @@
 // Adding photos: files, folders and videos that are chosen or dropped, and folders on this machine.
-import { byId, call, el, onDrop, t } from "./dom.js";
+import { byId, call, el, folderOf, onDrop, t } from "./dom.js";
 import { attempt, say } from "./messages.js";
 
 const PARALLEL = 3;
@@ -24,7 +24,7 @@ export function setUpAdding({ sync, classes, onCamera }) {
   known = classes;
   byId("add-photos").addEventListener("click", open);
   for (const id of ["files", "folder"]) {
-    byId(id).addEventListener("change", (event) => { add([...event.target.files]); event.target.value = ""; });
+    byId(id).addEventListener("change", (event) => { add([...event.target.files].map(withFolder)); event.target.value = ""; });
   }
   onDrop(byId("drop"), add);
   onDrop(byId("main"), (files) => { open(); add(files); });
@@ -35,6 +35,8 @@ export function setUpAdding({ sync, classes, onCamera }) {
   });
   byId("rescan").addEventListener("click", () => rescan({}));
 }
+
+const withFolder = (file) => Object.assign(file, { folder: folderOf(file.webkitRelativePath) });
 
 async function rescan(body) {
   const answer = await attempt(() => call("/api/rescan", { body }));
@@ -55,6 +57,7 @@ async function add(files) {
   byId("upload-errors").replaceChildren();
   await upload(photos, label, outcome);
   if (photos.length || outcome.refused.length) tell(outcome);
+  byId("upload-folders").hidden = Boolean(label) || !outcome.added || !photos.some(({ folder }) => folder);
   for (const video of videos) await addVideo(video, label);
   await refresh();
 }
@@ -71,7 +74,7 @@ async function upload(files, label, outcome) {
       byId("upload-state").textContent = t("upload_state", { done, total: files.length });
       try {
         if (file.size > MAX_BYTES) throw new Error(t("upload_large", { limit: MAX_BYTES >> 20 }));
-        const query = new URLSearchParams({ name: file.name, ...(label ? { label } : {}) });
+        const query = new URLSearchParams({ name: file.name, folder: file.folder ?? "", ...(label ? { label } : {}) });
         const answer = await call(`/api/upload?${query}`, { raw: file });
         outcome[answer.new ? "added" : "same"] += 1;
       } catch (error) {

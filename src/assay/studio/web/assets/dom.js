@@ -64,7 +64,10 @@ export async function call(address, { body, method = "POST", raw } = {}) {
   return answer;
 }
 
-// Pass files and folders that are dropped on an element to `take`.
+// The name of the folder that a path is in; empty if there is none.
+export const folderOf = (path) => path.split("/").at(-2) ?? "";
+
+// Pass files and folders that are dropped on an element to `take`; files have the name of their `folder`.
 export function onDrop(zone, take) {
   zone.addEventListener("dragover", (event) => {
     if (![...event.dataTransfer.types].includes("Files")) return;
@@ -83,7 +86,10 @@ export function onDrop(zone, take) {
 }
 
 async function filesIn(entry) {
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    return [Object.assign(file, { folder: folderOf(entry.fullPath) })];
+  }
   const reader = entry.createReader();
   const found = [];
   for (;;) {
