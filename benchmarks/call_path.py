@@ -29,6 +29,7 @@ from assay.serving.app import create_app
 from assay.serving.auth.origin_policy import OriginPolicy
 from assay.serving.cache.result_cache import make_cache
 from assay.serving.components import Components
+from assay.serving.compute_pool import ComputePool
 from assay.serving.model_registry import ModelRegistry
 from assay.serving.service import Service
 from assay.serving.settings import CacheSettings, ModelSource, ServeSettings
@@ -141,13 +142,13 @@ async def _record(model: Path, recorder: _Recorder) -> None:
     models = ModelRegistry(
         [ModelSource(model)],
         settings=settings.models,
-        threads=1,
+        pool=ComputePool(1),
         batching=settings.batching,
         uploads=settings.uploads,
         telemetry=telemetry,
     )
     components = Components(telemetry=telemetry, cache=make_cache(CacheSettings(), telemetry))
-    service = Service(settings, models, components, threads=1)
+    service = Service(settings, models, components)
     app = create_app(service)
     loop = asyncio.get_running_loop()
     recorder.loop = loop

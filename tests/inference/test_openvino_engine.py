@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from os import utime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from assay.inference.openvino_engine import CompiledModelCache
+from assay.inference.openvino_engine import CompiledModelCache, OpenVinoEngine
 
 
 def test_stored_model_survives_a_round_trip(tmp_path: Path) -> None:
@@ -100,3 +101,20 @@ def test_first_inferences_of_two_threads_do_not_wait_for_each_other(
     script = FIRST_INFERENCES.format(model=str(model), side=16)
     for _ in range(20):
         subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20], ids=["streams of OpenVINO", "a copy for each stream"])
+def test_concurrent_calls_with_streams_give_the_outputs_of_one_stream(
+    make_model: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: int
+) -> None:
+    monkeypatch.setattr("assay.inference.openvino_engine._MAX_COPIES_BYTES", limit)
+    model = make_model()
+    images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
+    expected = OpenVinoEngine(model, 1).run(images).logits
+    for from_cache in (False, True):
+        engine = OpenVinoEngine(model, 3, streams=3, cache=tmp_path)
+        assert engine.from_cache is from_cache
+        with ThreadPoolExecutor(6) as pool:
+            found = [outputs.logits[0] for outputs in pool.map(engine.run, images[:, None])]
+        np.testing.assert_allclose(np.stack(found), expected, rtol=1e-5, atol=1e-6)
+        engine.store()

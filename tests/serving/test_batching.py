@@ -1,16 +1,14 @@
-"""Dynamic batching, and the priority of the threads that compute."""
+"""Dynamic batching."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 
 import pytest
 
 from assay.inference import EngineSetup
-from assay.serving.batching import Batcher, BatchResult, compute_executor
+from assay.serving.batching import Batcher, BatchResult
+from assay.serving.compute_pool import ComputePool
 from assay.serving.telemetry import NullTelemetry
 
 
@@ -42,9 +40,11 @@ def network() -> Network:
     return Network()
 
 
-def _batcher(network: Network, batch: int = 4, streams: int = 1, few: Network | None = None) -> Batcher[int, int]:
+def _batcher(
+    network: Network, batch: int = 4, streams: int = 1, few: Network | None = None, pool: ComputePool | None = None
+) -> Batcher[int, int]:
     setup = EngineSetup("openvino", threads=streams, streams=streams, batch=batch)
-    return Batcher(network, few or network, setup, NullTelemetry())
+    return Batcher(network, few or network, setup, pool or ComputePool(100), NullTelemetry())
 
 
 async def _started(network: Network, batches: int) -> None:
@@ -141,30 +141,82 @@ def test_batches_with_all_threads_run_one_at_a_time(network: Network):
     assert (few.batches, few.most_running, network.batches) == ([[0], [1, 2, 3]], 1, [])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
-def test_compute_threads_have_low_priority():
-    def priority() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+class Busy:
+    """Occupies threads of a pool until it is told to end."""
 
-    with compute_executor(1, "assay-test") as pool:
-        assert pool.submit(priority).result() == min(19, priority() + 5)
+    def __init__(self, pool: ComputePool, threads: int) -> None:
+        self._end = threading.Event()
+        self._work = [pool.submit(lambda: self._end.wait(10)) for _ in range(threads)]
 
-
-_SCRIPT = """
-import sys, time
-from assay.serving.batching import compute_executor, exit_despite_threads
-pool = compute_executor(2, "assay-decode")
-pool.submit(time.sleep, float(sys.argv[1]))
-time.sleep(0.2)
-pool.shutdown(wait=False, cancel_futures=True)
-print("written", flush=False)
-exit_despite_threads("assay-decode", 0.3)
-print("returned")
-"""
+    async def end(self) -> None:
+        self._end.set()
+        await asyncio.gather(*self._work)
 
 
-@pytest.mark.parametrize(("seconds", "message"), [(60, "written\n"), (0, "written\nreturned\n")])
-def test_process_exits_while_a_thread_is_busy(seconds, message):
-    command = [sys.executable, "-c", _SCRIPT, str(seconds)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    assert ended.stdout == message
+async def _turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_items_wait_for_an_efficient_batch_while_all_threads_have_work(network: Network):
+    async def ask() -> None:
+        pool = ComputePool(2)
+        batcher = _batcher(network, batch=8, pool=pool)
+        decoding = [Busy(pool, 1), Busy(pool, 1)]
+        asking = [asyncio.create_task(batcher.submit(number)) for number in range(2)]
+        await _turns()
+        assert len(batcher) == 2
+        asking.append(asyncio.create_task(batcher.submit(2)))
+        await _turns()
+        assert len(batcher) == 0
+        for busy in decoding:
+            await busy.end()
+        await asyncio.gather(*asking)
+        assert network.batches == [[0, 1, 2]]
+
+    asyncio.run(ask())
+
+
+def test_a_batch_starts_with_fewer_items_once_a_thread_is_idle(network: Network):
+    async def ask() -> None:
+        pool = ComputePool(2)
+        batcher = _batcher(network, batch=8, pool=pool)
+        decoding = [Busy(pool, 1), Busy(pool, 1)]
+        asking = [asyncio.create_task(batcher.submit(number)) for number in range(2)]
+        await _turns()
+        assert len(batcher) == 2
+        await decoding[0].end()
+        await asyncio.gather(*asking)
+        assert network.batches == [[0, 1]]
+        await decoding[1].end()
+
+    asyncio.run(ask())
+
+
+def test_images_that_wait_to_be_decoded_are_decoded_before_a_small_batch(network: Network):
+    async def ask() -> None:
+        pool = ComputePool(1)
+        batcher = _batcher(network, batch=8, pool=pool)
+        busy = Busy(pool, 1)
+        decoded = pool.submit(lambda: list(network.batches))
+        asking = asyncio.create_task(batcher.submit(1))
+        await _turns()
+        await busy.end()
+        assert await decoded == []
+        assert (await asking).output == 2
+
+    asyncio.run(ask())
+
+
+def test_a_model_without_batches_does_not_wait(network: Network):
+    async def ask() -> int:
+        pool = ComputePool(1)
+        batcher, busy = _batcher(network, batch=1, pool=pool), Busy(pool, 1)
+        other = pool.submit(lambda: len(network.batches))
+        asking = asyncio.create_task(batcher.submit(4))
+        await _turns()
+        await busy.end()
+        assert await other == 1, "a batch is started before other work"
+        return (await asking).output
+
+    assert asyncio.run(ask()) == 8

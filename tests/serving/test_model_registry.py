@@ -15,6 +15,7 @@ from assay.bundle import BundleInfo, pack_bundle
 from assay.inference import EngineSetup, ModelLoader
 from assay.inference.workload import EngineMeasurement
 from assay.recipe import PreprocessSpec
+from assay.serving.compute_pool import ComputePool
 from assay.serving.model_registry import ModelRegistry
 from assay.serving.settings import BatchSettings, ModelSettings, ModelSource, UploadSettings
 from assay.serving.telemetry import NullTelemetry
@@ -38,7 +39,7 @@ def _registry(bundle: Path, batching: BatchSettings | None = None) -> ModelRegis
     return ModelRegistry(
         [ModelSource(bundle)],
         settings=ModelSettings(),
-        threads=_THREADS,
+        pool=ComputePool(_THREADS),
         batching=batching or BatchSettings(),
         uploads=UploadSettings(),
         telemetry=NullTelemetry(),

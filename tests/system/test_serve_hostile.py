@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-_GROWTH = 200 * 2**20
+_GROWTH = 256 * 2**20
 
 
 @pytest.fixture(scope="module")

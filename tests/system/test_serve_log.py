@@ -20,6 +20,7 @@ from assay.serving.app import create_app
 from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
 from assay.serving.auth.keys import KeyManager
 from assay.serving.components import Components
+from assay.serving.compute_pool import ComputePool
 from assay.serving.model_registry import ModelRegistry
 from assay.serving.request_log.stores import RecordQuery, make_store
 from assay.serving.request_record import RequestRecord
@@ -271,7 +272,7 @@ def test_failing_model_is_in_the_error_log_with_request_id_and_traceback(
     models = ModelRegistry(
         [ModelSource(make_bundle())],
         settings=settings.models,
-        threads=cpu_count(),
+        pool=ComputePool(cpu_count()),
         batching=settings.batching,
         uploads=settings.uploads,
         telemetry=watching,
@@ -281,7 +282,7 @@ def test_failing_model_is_in_the_error_log_with_request_id_and_traceback(
         raise RuntimeError("the runtime gave up")
 
     async def ask() -> list[httpx.Response]:
-        app = create_app(Service(settings, models, Components(telemetry=watching), threads=1))
+        app = create_app(Service(settings, models, Components(telemetry=watching)))
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [

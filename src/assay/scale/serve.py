@@ -90,23 +90,23 @@ class Replica:
         Path(os.environ[_METRICS_VARIABLE]).mkdir(mode=0o700, exist_ok=True)
         # The variable is read when prometheus_client is imported.
         from assay.serving.components import make_components  # noqa: PLC0415
+        from assay.serving.compute_pool import ComputePool  # noqa: PLC0415
         from assay.serving.model_registry import ModelRegistry  # noqa: PLC0415
         from assay.serving.service import Service  # noqa: PLC0415
         from assay.serving.settings import ModelSource, ServeSettings  # noqa: PLC0415
         from assay.serving.telemetry.telemetry import make_telemetry  # noqa: PLC0415
 
         chosen = ServeSettings.read(settings)
-        threads = chosen.models.threads or 1
         self._telemetry = make_telemetry(chosen.telemetry, {})
         registry = ModelRegistry(
             [ModelSource.parse(model) for model in models],
             settings=chosen.models,
-            threads=threads,
+            pool=ComputePool(chosen.models.threads or 1),
             batching=chosen.batching,
             uploads=chosen.uploads,
             telemetry=self._telemetry,
         )
-        self._service = Service(chosen, registry, make_components(chosen, self._telemetry), threads=threads)
+        self._service = Service(chosen, registry, make_components(chosen, self._telemetry))
 
     def __serve_build_asgi_app__(self) -> "ASGIApp":
         """Return the same application as that of `assay serve`, which starts and closes its stores."""

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, TooLargeError, inspect, sniff
-from assay.serving.batching import compute_executor
+from assay.serving.compute_pool import ComputePool
 from assay.serving.errors import too_many_pixels, unreadable_image, unsupported_format
 from assay.serving.request_record import ImageMetadata
 
@@ -19,7 +20,6 @@ _T = TypeVar("_T")
 DecodedImage = tuple[ImageMetadata, np.ndarray]
 """Metadata, and the preprocessed pixels, uint8 [S, S, 3]."""
 
-DECODE_THREAD_PREFIX = "assay-decode"
 _BYTES_PER_PIXEL = 8
 """Memory while decoding: as stored, and as RGB. A large JPEG is often decoded at a reduced size."""
 _FINGERPRINT_BYTES = 2048
@@ -51,24 +51,19 @@ class ImageLimits:
 
 
 class Decoder:
-    """A thread pool that decodes images; `memory` bounds their bytes together, as estimated from their headers."""
+    """Decodes images in a pool; `memory` bounds their bytes together, as estimated from their headers."""
 
-    def __init__(self, threads: int, memory: int) -> None:
-        self._executor = compute_executor(threads, DECODE_THREAD_PREFIX)
+    def __init__(self, pool: ComputePool, memory: int) -> None:
+        self._pool = pool
         self._memory = _DecodeMemory(memory)
 
     def decode(self, data: bytes, limits: ImageLimits, preprocess: Preprocess) -> asyncio.Future[DecodedImage]:
         """Check and decode an image in a thread; the future raises `UploadError` if it is not accepted or damaged."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._executor, self._decode, data, limits, preprocess)
+        return self._pool.submit(partial(self._decode, data, limits, preprocess))
 
     def run(self, work: Callable[[], _T], image: ImageMetadata | None = None) -> asyncio.Future[_T]:
         """Run other work in a thread, unless it is cancelled before; the memory to decode `image` is counted."""
-        return asyncio.get_running_loop().run_in_executor(self._executor, self._run, work, image)
-
-    def close(self) -> None:
-        """Stop the threads, without waiting for them."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        return self._pool.submit(partial(self._run, work, image))
 
     def _decode(self, data: bytes, limits: ImageLimits, preprocess: Preprocess) -> DecodedImage:
         image = limits.check(data)

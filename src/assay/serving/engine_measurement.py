@@ -23,6 +23,7 @@ from assay.inference import Classifier, EngineSetup, ModelLoader, Workload
 from assay.inference.engine_selection import PrecisionChoice
 from assay.inference.workload import EngineMeasurement
 from assay.inference.workload_measurement import TRIALS, WorkloadBenchmark, synthetic_photo
+from assay.serving.compute_pool import ComputePool
 from assay.serving.decoding import Decoder, ImageLimits
 from assay.serving.model_registry import make_batcher
 from assay.serving.telemetry import NullTelemetry
@@ -104,8 +105,9 @@ def parse_output(output: str) -> EngineMeasurement:
 async def _serve_photos(classifier: Classifier, single: Classifier, threads: int, seconds: float) -> float:
     """Decode and classify photos concurrently; return photos per second, after a warm-up of one per client."""
     photo, clients = synthetic_photo(), max(_MIN_CONCURRENCY, 2 * cpu_count())
-    batcher = make_batcher(classifier, single, classifier.setup, NullTelemetry())
-    decoder, limits = Decoder(threads, _DECODE_MEMORY), ImageLimits(("jpeg",), 10_000)
+    pool = ComputePool(threads)
+    batcher = make_batcher(classifier, single, classifier.setup, pool, NullTelemetry())
+    decoder, limits = Decoder(pool, _DECODE_MEMORY), ImageLimits(("jpeg",), 10_000)
 
     async def client(until: float) -> int:
         count = 0
@@ -121,7 +123,7 @@ async def _serve_photos(classifier: Classifier, single: Classifier, threads: int
         counts = await asyncio.gather(*(client(start + seconds) for _ in range(clients)))
         return sum(counts) / (time.perf_counter() - start)
     finally:
-        decoder.close()
+        pool.close()
 
 
 class _StopCounter:

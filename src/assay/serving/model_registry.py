@@ -13,7 +13,8 @@ from assay.core.errors import UsageError
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import is_image_file, walk_images
 from assay.inference import Classifier, EngineSetup, Failure, ModelLoader, Prediction
-from assay.serving.batching import Batcher, compute_executor
+from assay.serving.batching import Batcher
+from assay.serving.compute_pool import ComputePool, compute_executor
 from assay.serving.decoding import ImageLimits
 from assay.serving.settings import BatchSettings, ModelSettings, ModelSource, UploadSettings
 from assay.serving.telemetry import ModelActivated, TelemetrySink
@@ -40,13 +41,14 @@ def check_golden(classifier: Classifier, folder: Path) -> None:
 
 
 def make_batcher(
-    classifier: Classifier, single: Classifier, setup: EngineSetup, telemetry: TelemetrySink
+    classifier: Classifier, single: Classifier, setup: EngineSetup, pool: ComputePool, telemetry: TelemetrySink
 ) -> Batcher[np.ndarray, Prediction]:
     """Return a batcher of preprocessed images, uint8 [S, S, 3]; `single` uses all CPU threads for each call."""
     return Batcher(
         lambda items: classifier.predict_pixels(np.stack(items)),
         lambda items: single.predict_pixels(np.stack(items)),
         setup,
+        pool,
         telemetry,
     )
 
@@ -70,6 +72,7 @@ class ServedModel:
         name: str,
         loader: ModelLoader,
         *,
+        pool: ComputePool,
         batching: BatchSettings,
         uploads: UploadSettings,
         telemetry: TelemetrySink,
@@ -87,7 +90,7 @@ class ServedModel:
         single = self.classifier
         if self.setup.streams > 1:
             single = Classifier.from_setup(loader, replace(self.setup, streams=1))
-        self.batcher = make_batcher(self.classifier, single, self.setup, telemetry)
+        self.batcher = make_batcher(self.classifier, single, self.setup, pool, telemetry)
         serve = self.info.serve
         self.image_limits = ImageLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
         self.max_image_bytes = int((uploads.max_megabytes or serve.max_megabytes) * 2**20)
@@ -106,6 +109,9 @@ class ServedModel:
 class ModelRegistry:
     """Models by name; the first is the default.
 
+    Attributes:
+        pool: the threads in which all models run.
+
     Raises:
         BundleError: a bundle cannot be used, or fails its golden images.
         UsageError: two models have the same name.
@@ -116,12 +122,13 @@ class ModelRegistry:
         sources: Sequence[ModelSource],
         *,
         settings: ModelSettings,
-        threads: int,
+        pool: ComputePool,
         batching: BatchSettings,
         uploads: UploadSettings,
         telemetry: TelemetrySink,
     ) -> None:
-        self._settings, self._threads = settings, threads
+        self.pool = pool
+        self._settings, self._threads = settings, settings.threads or pool.threads
         self._batching, self._uploads, self._telemetry = batching, uploads, telemetry
         self._models: dict[str, ServedModel] = {}
         self._sources: dict[str, ModelSource] = {}
@@ -188,7 +195,13 @@ class ModelRegistry:
         # The threads that OpenVINO starts for its streams inherit the priority of the thread that loads the model.
         with compute_executor(1, "assay-load") as pool:
             work = partial(
-                ServedModel, name, loader, batching=self._batching, uploads=self._uploads, telemetry=self._telemetry
+                ServedModel,
+                name,
+                loader,
+                pool=self.pool,
+                batching=self._batching,
+                uploads=self._uploads,
+                telemetry=self._telemetry,
             )
             return pool.submit(work).result()
 

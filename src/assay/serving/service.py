@@ -83,7 +83,7 @@ class Service:
         on_reload: called when a client has reloaded the models.
     """
 
-    def __init__(self, settings: ServeSettings, models: ModelRegistry, components: Components, *, threads: int) -> None:
+    def __init__(self, settings: ServeSettings, models: ModelRegistry, components: Components) -> None:
         self.settings, self.models, self.components = settings, models, components
         self.lifecycle = Lifecycle()
         self.admission = AdmissionController(settings.batching.queue)
@@ -91,7 +91,7 @@ class Service:
         self.json_memory = MemoryLimiter(int(settings.uploads.json_memory * _MIB))
         self.json_parsing = asyncio.Semaphore(1)
         self.on_reload: Callable[[], None] = lambda: None
-        self.decoder = Decoder(threads, int(settings.uploads.decode_memory * _MIB))
+        self.decoder = Decoder(models.pool, int(settings.uploads.decode_memory * _MIB))
         self._in_flight: SingleFlight[TimedResult] = SingleFlight()
         self._speculative: SpeculativeDecoder[DecodedImage] = SpeculativeDecoder()
 
@@ -240,7 +240,7 @@ class Service:
 
     async def close(self) -> None:
         """Flush the request log, and close connections and threads."""
-        self.decoder.close()
+        self.models.pool.close()
         await self.components.close()
 
     def release_upload(self, context: RequestContext) -> None:

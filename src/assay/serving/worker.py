@@ -21,9 +21,8 @@ from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.printable_text import printable
 from assay.serving.app import create_app
-from assay.serving.batching import exit_despite_threads
 from assay.serving.components import make_components
-from assay.serving.decoding import DECODE_THREAD_PREFIX
+from assay.serving.compute_pool import ComputePool, exit_despite_threads
 from assay.serving.engine_tuner import EngineTuner, can_tune
 from assay.serving.model_registry import ModelRegistry
 from assay.serving.server import Server
@@ -65,19 +64,19 @@ def run_server(
     Raises:
         AssayError: a model or a component cannot be used.
     """
-    threads = max(1, cpu_count() // settings.listen.workers)
+    pool = ComputePool(max(1, cpu_count() // settings.listen.workers))
     with closing(make_telemetry(settings.telemetry, {})) as telemetry:
         models = ModelRegistry(
             sources,
             settings=settings.models,
-            threads=settings.models.threads or threads,
+            pool=pool,
             batching=settings.batching,
             uploads=settings.uploads,
             telemetry=telemetry,
         )
 
         async def run() -> None:
-            service = Service(settings, models, make_components(settings, telemetry), threads=threads)
+            service = Service(settings, models, make_components(settings, telemetry))
             service.on_reload = on_reload
             await service.components.start()
             tuner = EngineTuner(models, lambda: service.admission.in_progress)
@@ -95,7 +94,7 @@ def run_server(
 
         with asyncio.Runner(loop_factory=Config("", log_config=None).get_loop_factory()) as runner:
             runner.run(run())
-    exit_despite_threads(DECODE_THREAD_PREFIX)
+    exit_despite_threads()
 
 
 def _freeze_garbage_collection() -> None:
