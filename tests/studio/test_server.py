@@ -200,6 +200,17 @@ def test_uploads_are_stored_with_their_label(client: httpx.Client, folder: Path,
     assert (shot["stored"], shot["near_copy"], again["stored"], again["near_copy"]) == (True, False, False, True)
 
 
+@pytest.mark.parametrize("address", ["/api/upload?name=late.png", "/api/shot?x=1", "/api/video?name=late.avi"])
+def test_nothing_is_stored_for_a_class_with_an_invalid_name(client: httpx.Client, folder: Path, address: str):
+    def stored() -> list[Path]:
+        return sorted(path for name in ("photos", ".studio/videos") for path in (folder / name).rglob("*"))
+
+    before = stored()
+    answer = client.post(f"{address}&label=a%E2%80%AEb", content=(folder / "1.png").read_bytes())
+    assert (answer.status_code, "control characters" in answer.json()["error"]) == (400, True)
+    assert stored() == before
+
+
 def test_thumbnails_are_small_jpegs_that_may_be_cached(client: httpx.Client, folder: Path):
     names = photos(client)
     answer = client.get(f"/thumbnails/{names['1.png']}")

@@ -122,6 +122,8 @@ def test_misleading_class_names_are_refused_or_shown_escaped(browser: Any, studi
         assert not any("\u202e" in name for name in names)
         page.locator(".filter-row", has_text="gnp").locator("button.filter").click()
         page.locator("#shown", has_text="1 photo").wait_for()
+        page.goto(f"{studio.url}/photos?show=constructor")
+        page.locator(".filter[aria-pressed=true]", has_text="All photos").wait_for()
 
 
 @LOOKS

@@ -20,6 +20,7 @@ _NO_ACTION: Final = frozenset({"leak", "similarity", "value_range", "listing", "
 _STEPS: Final[Mapping[str, str]] = {
     "small_class": "photos",
     "empty_class": "photos",
+    "training": "photos",
     "imbalance": "train",
     "extreme_aspect": "train",
     "value_range": "train",

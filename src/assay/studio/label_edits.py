@@ -44,7 +44,7 @@ def set_label(ids: Iterable[str], label: str | None, seen: int) -> Plan:
     """Return the edit that sets the class of photos, or with None removes it; see `Project.label`."""
 
     def plan(photos: Mapping[str, Photo], classes: Sequence[str]) -> Change:
-        name = label if label is None or label in classes else check_class_name(label, classes)
+        name = None if label is None else known_or_new(label, classes)
         new = PhotoLabel(name, left_out=False)
         changed = [
             photo
@@ -124,6 +124,11 @@ def undo(edit: Edit) -> Plan:
         return Change(edit.description, states, with_used(edit.classes, labels))
 
     return plan
+
+
+def known_or_new(label: str, classes: Collection[str]) -> str:
+    """Return a class, or the normalized name of a new one; `UsageError` if that is invalid."""
+    return label if label in classes else check_class_name(label, classes)
 
 
 def folder_label(photo: Photo) -> str | None:

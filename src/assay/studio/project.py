@@ -207,6 +207,11 @@ class Project:
         """
         return self._edit(label_edits.set_label(photos, label, seen))
 
+    def check_label(self, label: str) -> str:
+        """Return the class that `label` would set. `UsageError` if it is a new one with an invalid name."""
+        with self._lock:
+            return label_edits.known_or_new(label, self.classes)
+
     def leave_out(self, photos: Iterable[str], seen: int, *, out: bool = True) -> int:
         """Exclude photos from training, or with `out=False` include them again; arguments as for `label`."""
         return self._edit(label_edits.set_left_out(photos, seen, out=out))

@@ -135,8 +135,8 @@ async def rescan(request: Request) -> Response:
 async def upload(request: Request) -> Response:
     """Store one photo; `name` is its file name, `folder` that of its folder, and `label` its class, if it has them."""
     studio = studio_of(request)
+    name, label = request.query_params.get("name", ""), _label(request)
     data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
-    name, label = request.query_params.get("name", ""), request.query_params.get("label", "")
     folder = studio.project.folder / ADDED_FOLDER
     if parent := request.query_params.get("folder", ""):
         folder /= safe_name(parent)
@@ -148,13 +148,19 @@ async def upload(request: Request) -> Response:
 async def shot(request: Request) -> Response:
     """Store a frame of the camera with its class, unless it is a copy of a recent one; tell whether it is."""
     studio = studio_of(request)
-    label = request.query_params.get("label", "")
+    label = _label(request)
     keep_copies = request.query_params.get("copies") == "keep"
     data = await read_limited(request.stream(), MAX_PHOTO_BYTES)
     copy, path = await asyncio.to_thread(studio.camera.take, data, label, keep_copies)
     if path is not None:
         await asyncio.to_thread(_add_photo, studio.project, path, label)
     return JSONResponse({"revision": studio.project.revision, "near_copy": copy, "stored": path is not None})
+
+
+def _label(request: Request) -> str:
+    """Return the class that new photos get, checked before they are stored; empty if they get none."""
+    label = request.query_params.get("label", "")
+    return studio_of(request).project.check_label(label) if label else ""
 
 
 def _add_photo(project: Project, path: Path, label: str) -> None:
@@ -167,7 +173,7 @@ def _add_photo(project: Project, path: Path, label: str) -> None:
 async def video(request: Request) -> Response:
     """Store a video and start the import of its frames."""
     studio = studio_of(request)
-    name, label = request.query_params.get("name", ""), request.query_params.get("label", "")
+    name, label = request.query_params.get("name", ""), _label(request)
     every = request.query_params.get("every", "1s")
     folder = studio.project.state_folder / "videos"
     await asyncio.to_thread(lambda: folder.mkdir(parents=True, exist_ok=True))

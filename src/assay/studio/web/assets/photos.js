@@ -56,7 +56,7 @@ function shown() {
 }
 
 function draw({ keepScroll = true } = {}) {
-  if (filter.startsWith("class:") && !state.classes.some(({ name }) => `class:${name}` === filter)) filter = "all";
+  if (!Object.hasOwn(matches, filter) && !state.classes.some(({ name }) => `class:${name}` === filter)) filter = "all";
   drawFilters();
   const list = shown();
   grid.show(list, { keepScroll });
