@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.core.errors import UsageError
+from assay.core.errors import AssayError, UsageError
 from assay.evaluation.predictions import Predictions
 from assay.studio.project import Project
 from assay.studio.runs import RunStore, cell_photos, matrix_rows, threshold_curve
@@ -31,6 +31,14 @@ def test_the_list_has_accuracy_and_interval(store: RunStore):
     assert run.low < run.accuracy <= run.high
     assert store.latest_finished() == store.latest_split() == "run-1"
     assert store.new_name(["run-2"]) == "run-3"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"format": 1, "photos": {}}'])
+def test_a_report_that_is_damaged_or_of_another_version_is_a_sentence(store: RunStore, content: str):
+    path = Path(store.report("run-1")["folder"]) / "report.json"
+    path.write_text(content)
+    with pytest.raises(AssayError, match=r"report\.json is damaged, or of another version of Assay"):
+        store.report("run-1")
 
 
 def test_the_matrix_and_its_cells_are_those_of_the_predictions(store: RunStore, trained_project: Path):

@@ -95,6 +95,22 @@ def test_the_photos_compared_by_an_export_are_no_options_or_patterns(make_projec
     studio.close()
 
 
+@pytest.mark.anyio
+async def test_a_damaged_report_is_said_and_its_classifier_can_be_served(trained_project: Path, tmp_path: Path):
+    workspace = Workspace(RecentProjects(tmp_path / "recent"), choosable=False)
+    studio = workspace.open(trained_project)
+    for path in (trained_project / "runs").glob("run-1/evaluation/*/report.json"):
+        path.write_text("{}")
+    assert studio.example_photos("run-1")
+    transport = httpx.ASGITransport(create_app(workspace))
+    async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+        page = await client.get("/understand", headers={"accept": "text/html"})
+        assert (page.status_code, "of another version of Assay" in page.text) == (200, True)
+        cell = await client.get("/understand/run-1/cell/0/0")
+        assert (cell.status_code, set(cell.json())) == (400, {"error"})
+    workspace.close()
+
+
 def test_a_classifier_is_loaded_once_and_an_unknown_run_refused(trained_project: Path):
     studio = Studio(Project.open(trained_project))
     first = studio.classifier("run-1")

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from assay.core.errors import UsageError
+from assay.core.errors import AssayError, UsageError
 from assay.studio.comparison import comparison_view
 from assay.studio.errors import NotFoundError
 from assay.studio.findings import finding_cards, photos_to_leave_out
@@ -179,14 +179,24 @@ async def understand_page(request: Request) -> Response:
     """Show the report of a run."""
     studio = studio_of(request)
     name = request.query_params.get("run") or await asyncio.to_thread(studio.runs.latest_finished)
-    values: dict[str, Any] = {"runs": await asyncio.to_thread(studio.runs.summaries), "run": name, "report": None}
+    values: dict[str, Any] = {
+        "runs": await asyncio.to_thread(studio.runs.summaries),
+        "run": name,
+        "report": None,
+        "problem": "",
+    }
     if name is not None:
         values |= await asyncio.to_thread(_report_values, studio, name)
     return page("understand.html.j2", request, "understand", **values)
 
 
 def _report_values(studio: Studio, name: str) -> dict[str, Any]:
-    report = studio.runs.report(name)
+    try:
+        report = studio.runs.report(name)
+    except NotFoundError:
+        raise
+    except AssayError as error:  # the page offers the other runs
+        return {"report": None, "problem": str(error)}
     if report is None:
         return {"report": None}
     classes, rows = matrix_rows(report)

@@ -19,6 +19,11 @@ RUNS_FOLDER: Final = "runs"
 MODELS_FOLDER: Final = "models"
 """Folder of the exported models."""
 _REPORT: Final = "report.json"
+_NEEDED: Final = frozenset(
+    {"result", "baseline", "positive_class", "warning", "metrics", "confusion", "photos", "abstention", "label_issues"}
+    | {"mistakes", "learning_curve", "splits"}
+)
+"""What the pages show of a report."""
 _MAX_CHARS: Final = 256 << 20
 _LEVELS: Final = 10
 """Steps of the colours of a confusion matrix."""
@@ -120,7 +125,12 @@ class RunStore:
         return f"run-{number}"
 
     def report(self, name: str) -> dict[str, Any] | None:
-        """Return `report.json` of a run with its folder under `folder`; None before there is one."""
+        """Return `report.json` of a run with its folder under `folder`; None before there is one.
+
+        Raises:
+            NotFoundError: there is no such run.
+            AssayError: the file is damaged, or of another version of Assay.
+        """
         run = Run(self.path(name))
         for split in ("test", "val"):
             path = run.evaluation(split) / _REPORT
@@ -128,7 +138,10 @@ class RunStore:
                 changed = path.stat().st_mtime_ns
                 known = self._reports.get(name)
                 if known is None or known[0] != changed:
-                    known = changed, {**json.loads(read_text(path, _MAX_CHARS)), "folder": str(path.parent)}
+                    known = (
+                        changed,
+                        {**_checked(json.loads(read_text(path, _MAX_CHARS)), path), "folder": str(path.parent)},
+                    )
                     self._reports = {name: known}  # reports of large data sets take much memory
             except (OSError, ValueError):
                 continue
@@ -245,6 +258,17 @@ def threshold_curve(report: Mapping[str, Any]) -> dict[str, list[float]]:
             answered.append(place)
             correct.append(right)
     return {"threshold": thresholds, "answered": list(map(float, answered)), "correct": list(map(float, correct))}
+
+
+def _checked(report: object, path: Path) -> Mapping[str, Any]:
+    """Return the content of `report.json` if it has what the pages show.
+
+    Raises:
+        AssayError: it has not.
+    """
+    if isinstance(report, dict) and report.keys() >= _NEEDED:
+        return report
+    raise AssayError(f"{path} is damaged, or of another version of Assay: evaluate the run again, or train another one")
 
 
 def _created(path: Path) -> float:

@@ -126,7 +126,9 @@ class Studio:
 
     def example_photos(self, run: str) -> list[str]:
         """Return the names of some photos for the page of the server: those that a run was evaluated on, if it was."""
-        report = self.runs.report(run)
+        report = None
+        with suppress(AssayError):  # a report that is damaged does not keep the classifier from being served
+            report = self.runs.report(run)
         known = self.project.by_name()
         names = [] if report is None else [name for name in report["photos"]["ids"] if name in known]
         return _spread(names) or self.checked_photos()
