@@ -27,7 +27,7 @@ def read_label_table(path: Path, needed: Sequence[str], *, literal: bool = False
     try:
         table = image_table_reader.read_table(path, literal=literal)
         if missing := [name for name in needed if table.column_name(name) is None]:
-            raise UsageError(f"{path} has no column {' or '.join(missing)}: correct its first line, or give another table")
+            raise UsageError(f"{path} has no column {' or '.join(missing)}: correct it, or give another table")
         places = [
             folder / row.cells["path"]
             if table.literal
