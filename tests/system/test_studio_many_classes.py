@@ -90,6 +90,25 @@ def test_the_photos_page_and_its_dialogs_fit_a_phone(browser: Any, tmp_path: Pat
             fair(page)
 
 
+def test_the_start_page_with_long_names_fits_a_phone(browser: Any, tmp_path: Path):
+    home = tmp_path / ("h" * 90)
+    for name in ("a" * 90, "b" * 90):
+        paint(home / name / "photo.png")
+    with studio_server(None, tmp_path / "state", home) as studio, studio.client() as client:
+        client.post("/api/projects/open", json={"folder": str(home / ("a" * 90))})
+        for page in opened(browser, studio, viewport=_PHONE):
+            for address in (
+                "/projects",
+                f"/projects?at={home / ('b' * 90)}",
+                "/projects?at=/etc",
+                "/photos",
+                "/absent",
+            ):
+                page.goto(f"{studio.url}{address}")
+                page.locator("main").wait_for()
+                fair(page)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["photos", "check", "train", "understand", "try", "use"])
 def test_nothing_scrolls_sideways_on_a_phone(browser: Any, trained: StudioServer, step: str, colours: Path):

@@ -130,7 +130,7 @@ def test_the_start_page_is_accessible_and_opens_a_project(
         page.get_by_role("button", name="Open cups").wait_for()
         fair(page)
         page.goto(f"{studio.url}/projects?at=/etc")
-        page.get_by_text("is not shown here").wait_for()
+        page.get_by_text("/etc belongs to the operating system").wait_for()
         fair(page)
     assert (home / "cups" / ".studio").is_dir()
 

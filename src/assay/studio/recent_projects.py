@@ -87,6 +87,7 @@ def view_folder(text: str) -> FolderView:
     roots = places()
     root = next((root for root in roots if path.is_relative_to(root)), None)
     if root is None or any(part.startswith(".") for part in path.relative_to(root).parts):
+        check_project_folder(path)
         raise UsageError(f"{path} is not shown here: type its path to open it")
     names, photos = [], 0
     try:
