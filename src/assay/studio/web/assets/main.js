@@ -35,8 +35,25 @@ async function act(element, request) {
   element.disabled = before;
   if (answer === null) return;
   if (element.dataset.go) location.assign(element.dataset.go);
-  if (element.dataset.then === "resolve") element.closest(".group")?.classList.add("resolved");
+  if (element.dataset.then === "resolve") resolve(element.closest(".group"), element.parentElement);
   await refresh(new Set(["photos", "jobs"]));
+}
+
+// Show that a group is done, in place of its buttons; the last one that was done can be undone there.
+function resolve(group, row) {
+  const buttons = [...row.childNodes];
+  const undo = el("button", { className: "undo-here", textContent: t("undo") });
+  undo.addEventListener("click", () => act(undo, async () => {
+    const answer = await call("/api/undo", { body: {} });
+    group.classList.remove("resolved");
+    row.replaceChildren(...buttons);
+    row.querySelector("button").focus();
+    return answer;
+  }));
+  document.querySelectorAll(".undo-here").forEach((button) => button.remove());
+  group.classList.add("resolved");
+  row.replaceChildren(el("span", { className: "tag good", textContent: t("resolved") }), undo);
+  undo.focus();
 }
 
 function fields(form) {
@@ -90,7 +107,8 @@ function state(part) {
   const checked = new Set([...part.querySelectorAll("input:checked")].map((item) => item.id));
   const scrolled = [...part.querySelectorAll(".scroll")].map((item) => item.scrollLeft);
   const focus = !active ? null : active.id ? `#${CSS.escape(active.id)}`
-    : active.dataset.post ? `[data-post="${CSS.escape(active.dataset.post)}"]` : active.tagName.toLowerCase();
+    : active.dataset.post ? `[data-post="${CSS.escape(active.dataset.post)}"]`
+    : active.dataset.photo ? `[data-photo="${CSS.escape(active.dataset.photo)}"]` : active.tagName.toLowerCase();
   // Where the element is gone: the heading of its section, if that can have the focus.
   const heading = `#${CSS.escape(active?.closest("section[aria-labelledby]")?.getAttribute("aria-labelledby") ?? "none")}[tabindex]`;
   return { open, checked, scrolled, focus, heading };
