@@ -96,7 +96,7 @@ def test_column_names(tmp_path: Path, header: str) -> None:
             "path;label\n1;a\n2;b;c\n",
             "line 3: 3 values for 2 columns; put quotes around values with semicolons",
         ),
-        ("path,label\n1,a\n2\n", "line 3: 1 values for 2 columns"),
+        ("path,label\n1,a\n2\n", "line 3: 1 value for 2 columns"),
         ('path,label\n"1.jpg,a\n', "unexpected end of data"),
     ],
 )

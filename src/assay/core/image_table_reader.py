@@ -19,6 +19,7 @@ from assay.core.files import read_bytes
 from assay.core.image_table_columns import COLUMN_NAMES, cell_text, is_missing, normalize_name, recognize_columns
 from assay.core.printable_text import is_unicode
 from assay.core.tables import unescape_formula
+from assay.core.text_layout import counted
 
 CSV_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab"})
 JSON_LINES_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})
@@ -279,7 +280,8 @@ def _fit_columns(values: list[str], count: int, separator: str, where: str) -> l
         values.pop()
     if len(values) != count:
         name = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(separator, f"{separator!r}")
-        raise AssayError(f"{where}: {len(values)} values for {count} columns; put quotes around values with {name}")
+        found = f"{counted(len(values), 'value')} for {counted(count, 'column')}"
+        raise AssayError(f"{where}: {found}; put quotes around values with {name}")
     return [unescape_formula(value) for value in values]
 
 

@@ -123,7 +123,9 @@ def _listing(root: Path, path: Path, images: np.ndarray, labels: list[str]) -> L
     if images.ndim not in {3, 4} or len(images) == 0:
         raise AssayError(f"{path} holds an array of shape {list(images.shape)}, not images [N, H, W, 3]")
     if len(images) != len(labels):
-        raise AssayError(f"{path} holds {len(images)} images for {len(labels)} labels; give one label an image")
+        raise AssayError(
+            f"{path} holds {counted(len(images), 'image')} for {counted(len(labels), 'label')}; give one label an image"
+        )
     low, high = _value_range(images)
     encoding = detect_encoding(images.dtype, low, high, path)
     digits = len(str(len(images) - 1))

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from assay.core.errors import AssayError
+from assay.core.text_layout import counted
 
 TENSOR_SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth"})
 PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib"})
@@ -118,7 +119,7 @@ def read_as_bmp(path: Path, ref: TensorRef) -> bytes:
     """
     images = _cached_images(path, path.stat().st_mtime_ns) if ref.index is not None else _images(path)
     if ref.index is not None and not 0 <= ref.index < len(images):
-        raise AssayError(f"{path} holds {len(images)} images, none with the index {ref.index}")
+        raise AssayError(f"{path} holds {counted(len(images), 'image')}, none with the index {ref.index}")
     image = channels_last(images if ref.index is None else images[ref.index], path)
     stream = io.BytesIO()
     Image.fromarray(_to_uint8(image, ref.encoding)).save(stream, format="BMP")

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
+from assay.core.text_layout import counted
 from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training.callbacks import (
@@ -337,9 +338,9 @@ class _TrainingRun:
     def _describe(self) -> str:
         return (
             f"strategy {self.spec.strategy}, {len(self.train_split.targets)} training and"
-            f" {len(self.val_split.targets)} validation photos, device {self.device.kind},"
+            f" {counted(len(self.val_split.targets), 'validation photo')}, device {self.device.kind},"
             f" precision {self.device.precision}, torch {torch.__version__},"
-            f" {torch.get_num_threads()} threads"
+            f" {counted(torch.get_num_threads(), 'thread')}"
         )
 
 

@@ -297,7 +297,9 @@ def question_sentence(context: ReportContext, classes: Sequence[str]) -> str:
         return context.question
     named = [f"“{shorten(name, _NAME_WIDTH)}”" for name in classes[:_MAX_NAMED]]
     if len(classes) > _MAX_NAMED:
-        return f"What does a photo show: {', '.join(named)} or one of {len(classes) - _MAX_NAMED} other classes?"
+        rest = len(classes) - _MAX_NAMED
+        others = "another class" if rest == 1 else f"one of {rest:,} other classes"
+        return f"What does a photo show: {', '.join(named)} or {others}?"
     return f"What does a photo show: {', '.join(named[:-1])} or {named[-1]}?"
 
 
