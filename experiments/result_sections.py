@@ -46,12 +46,12 @@ def _mean(result: Result, name: str, metric: str) -> float | None:
 
 
 def vehicle_animal(result: Result) -> str:
-    """Return the errors by original class."""
-    errors = result.get("errors_by_class") or []
-    if not errors:
-        return ""
-    listed = ", ".join(f"{entry['source_label']} {entry['errors']} of {entry['photos']}" for entry in errors)
-    return f"Errors of `fast` by original class: {listed}."
+    """Return the errors of the short runs by original class."""
+    lines = []
+    for name, errors in (result.get("errors_by_class") or {}).items():
+        listed = ", ".join(f"{entry['source_label']} {entry['errors']} of {entry['photos']}" for entry in errors)
+        lines.append(f"Errors of `{name}` by original class: {listed}.")
+    return "\n\n".join(lines)
 
 
 def magnetic_tiles(result: Result) -> str:

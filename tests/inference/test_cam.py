@@ -60,12 +60,13 @@ def test_only_a_single_layer_head_is_linear():
         "head.fc.bias": np.ones(2),
         "backbone.conv1.weight": np.ones(3),
     }
-    head = linear_head(linear)
+    head = linear_head(linear, 2)
     assert head is not None
     assert (head.shape, head.dtype) == ((2, 5), np.float32)
-    assert linear_head({**linear, "head.hidden.0.1.weight": np.ones((5, 5))}) is None
-    assert linear_head({"head": np.ones((2, 5))}) is None
-    assert linear_head({}) is None
+    assert linear_head({**linear, "head.hidden.0.1.weight": np.ones((5, 5))}, 2) is None
+    assert linear_head({"head": np.ones((2, 5))}, 2) is None
+    assert linear_head({}, 2) is None
+    assert linear_head({**linear, "head.fc.weight": np.ones((3, 5))}, 2) is None
 
 
 @given(row=st.integers(0, 7), column=st.integers(0, 7), width=st.integers(20, 300), height=st.integers(20, 300))

@@ -21,6 +21,16 @@ def test_head_without_hidden_layers_is_one_linear_layer():
     assert head.is_linear
 
 
+def test_probability_of_a_class_is_the_sum_of_those_of_its_labels():
+    head = Head(HeadSpec(), 8, 3, labels_per_class=(1, 3, 2)).eval()
+    embedding = torch.randn(5, 8)
+    labels = head.fc(embedding).softmax(dim=1)
+    expected = torch.stack([labels[:, 0], labels[:, 1:4].sum(1), labels[:, 4:].sum(1)], dim=1)
+    torch.testing.assert_close(head(embedding).softmax(dim=1), expected)
+    assert not head.is_linear
+    assert head.train()(embedding).shape == (5, 6)
+
+
 def test_hidden_layers_are_in_order():
     head = Head(HeadSpec(hidden=(6, 4), dropout=0.5, batch_norm=True), 8, 3)
     assert kinds(head.hidden) == ["Dropout", "Linear", "BatchNorm1d", "ReLU"] * 2

@@ -8,10 +8,12 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import assay
 from assay.bundle import Bundle
-from assay.core.errors import UsageError
+from assay.core.errors import AssayError, UsageError
 from assay.evaluation import Predictions
 from assay.inference import Classifier
 from assay.pipeline import (
@@ -23,6 +25,8 @@ from assay.pipeline import (
     suggest_learning_rate,
     train_classifier,
 )
+from assay.pipeline.build_network import rebuild_network
+from assay.pipeline.grad_cam import create_explainer
 from assay.recipe import Recipe, load_recipe
 from assay.training import TrainingInterruptedError
 
@@ -136,6 +140,51 @@ def test_labels_are_mapped_in_evaluation(colours: Path, tiny: Recipe, tmp_path: 
     assert evaluated.metrics.positive == "warm"
     saved = Predictions.load(evaluated.files["predictions"])
     assert set(saved.source_labels or ()) == {"red", "blue"}
+
+
+def test_training_on_source_labels_sums_their_probabilities(tiny: Recipe, tmp_path: Path):
+    photos = tmp_path / "photos"
+    noise = np.random.default_rng(0)
+    for name, colour in (("red", (170, 90, 90)), ("green", (90, 170, 90)), ("blue", (90, 90, 170))):
+        (photos / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = np.clip(np.array(colour) + noise.normal(0, 20, (24, 24, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(photos / name / f"{number:02}.png")
+    mapping = {"colder": ("green", "blue"), "warm": ("red",)}
+    recipe = tiny.model_copy(
+        update={
+            "data": tiny.data.model_copy(update={"class_mapping": mapping, "positive_class": None}),
+            "train": tiny.train.model_copy(
+                update={"source_labels": True, "epochs": 15, "lr": 0.02, "keep_epoch": "last"}
+            ),
+        }
+    )
+    result = train_classifier(photos, recipe, tmp_path / "run")
+    assert result.dataset.classes == ("colder", "warm")
+    assert (result.metrics["test"].accuracy or 0) > 0.9
+    bundle = Bundle.open(result.run.bundle)
+    assert bundle.weights()["head.fc.weight"].shape[0] == 3
+    classifier = Classifier.load(result.run.bundle)
+    assert classifier.head is None
+    photo = photos / "green" / "00.png"
+    pixels = classifier.preprocess.read(photo.read_bytes())[None]
+    rebuilt = rebuild_network(bundle)(torch.from_numpy(pixels)).logits
+    np.testing.assert_allclose(classifier.outputs(pixels).logits, rebuilt.numpy(), rtol=1e-4, atol=1e-4)
+    assert create_explainer(classifier)(photo).label == "colder"
+
+
+def test_source_labels_that_are_missing_are_named(colours: Path, tiny: Recipe, tmp_path: Path):
+    manifest = tmp_path / "manifest.csv"
+    rows = [
+        f"{colours / name / f'{number:03}.png'},{label}"
+        for name, label in (("red", "warm"), ("blue", "cold"))
+        for number in range(1, 40)
+    ]
+    manifest.write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    data = tiny.data.model_copy(update={"class_mapping": {"warm": ("red",), "cold": ("blue",)}, "positive_class": None})
+    recipe = tiny.model_copy(update={"data": data, "train": tiny.train.model_copy(update={"source_labels": True})})
+    with pytest.raises(AssayError, match=r"has no label that data\.class_mapping combines into '(warm|cold)'"):
+        train_classifier(manifest, recipe, tmp_path / "run")
 
 
 def test_probe_trains_on_the_compiled_backbone(colours: Path, tiny: Recipe, tmp_path: Path):

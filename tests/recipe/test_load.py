@@ -214,6 +214,20 @@ def test_nested_values_are_validated():
         parse_recipe({"data": {"class_mapping": {"a": ["cat"], "b": ["cat"]}}}, "x")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], r"needs data\.class_mapping"),
+        (["data.class_mapping={a: [cat], b: [dog]}", "train.strategy=probe"], r"train\.strategy=probe"),
+        (["data.class_mapping={a: [cat], b: [dog]}", "train.balance=sampler"], r"train\.balance=sampler"),
+        (["data.class_mapping={a: [cat], b: [dog]}", "train.objective=accuracy"], r"train\.objective=accuracy"),
+    ],
+)
+def test_source_labels_are_refused_where_they_have_no_effect(overrides: list[str], message: str):
+    with pytest.raises(UsageError, match=message):
+        load_recipe("bottle", ["train.strategy=finetune", "train.source_labels=true", *overrides])
+
+
 UNQUOTED = [
     "yes",
     "On",

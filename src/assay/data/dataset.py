@@ -153,6 +153,20 @@ class Dataset:
         chosen = self.samples if samples is None else samples
         return np.array([index[sample.label] for sample in chosen], dtype=np.int64)
 
+    def source_targets(self, mapping: "ClassMapping", samples: Iterable[Sample]) -> np.ndarray:
+        """Return indices of source labels, int64 [N], in the order of the classes and, within a class, of `mapping`.
+
+        Raises:
+            AssayError: a sample has no source label of its class.
+        """
+        pairs = [(name, source) for name in self.classes for source in mapping[name]]
+        index = {pair: place for place, pair in enumerate(pairs)}
+        found = [(sample.label, sample.source_label or "", sample) for sample in samples]
+        for label, source, sample in found:
+            if (label, source) not in index:
+                raise AssayError(f"{sample.id} has no label that data.class_mapping combines into {label!r}")
+        return np.array([index[label, source] for label, source, _ in found], dtype=np.int64)
+
     def counts(self, split: Split | None = None) -> dict[str, int]:
         """Return the number of samples per class, in class order, of one split or (None) of all."""
         seen = Counter(sample.label for sample in self.samples if split is None or sample.split == split)

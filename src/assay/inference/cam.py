@@ -48,12 +48,12 @@ class Cam:
         return maps.reshape(maps.shape[1:])
 
 
-def linear_head(weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Return the weights, float32 [C, D], of a head that is a single linear layer; None if it has other layers."""
+def linear_head(weights: Mapping[str, np.ndarray], classes: int) -> np.ndarray | None:
+    """Return the weights, float32 [C, D], of a head that is one linear layer with an output for each class, or None."""
     if {name for name in weights if name.startswith(_HEAD)} != _LINEAR:
         return None
     matrix = weights["head.fc.weight"]
-    return np.array(matrix, dtype=np.float32) if matrix.ndim == 2 else None
+    return np.array(matrix, dtype=np.float32) if matrix.ndim == 2 and len(matrix) == classes else None
 
 
 def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndarray:

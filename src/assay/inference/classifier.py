@@ -248,7 +248,7 @@ class Classifier:
 
         Read on first access; raises `BundleError` if the bundle file has changed since it was opened.
         """
-        return None if self.bundle is None else linear_head(self.bundle.weights())
+        return None if self.bundle is None else linear_head(self.bundle.weights(), len(self.classes))
 
     def explain(
         self, photo: ImageInput, label: str | None = None, *, evidence: EvidenceMap | None = None

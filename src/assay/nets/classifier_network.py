@@ -174,6 +174,7 @@ def create_classifier(
     mean: Channels | None = None,
     std: Channels | None = None,
     size: int = 224,
+    labels_per_class: tuple[int, ...] | None = None,
 ) -> ClassifierNetwork:
     """Create a classifier with random weights from torch's global generator.
 
@@ -184,6 +185,7 @@ def create_classifier(
         std: standard deviation of each RGB channel, likewise.
         size: side of the input in pixels. Only networks of the timm library depend on it; for `convnet` it
             must leave at least one pixel after the last pooling.
+        labels_per_class: see `Head`.
 
     Raises:
         UsageError: fewer than two classes, or a size too small for the network.
@@ -194,7 +196,7 @@ def create_classifier(
         raise UsageError(f"a classifier needs two classes, not {classes}: add photos of another class")
     backbone = _create_backbone(spec, size)
     usual_mean, usual_std = default_normalization(spec.name)
-    head = Head(spec.head, backbone.channels, classes)
+    head = Head(spec.head, backbone.channels, classes, labels_per_class)
     return ClassifierNetwork(backbone, head, mean or usual_mean, std or usual_std, flip_average=spec.flip_average)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,21 @@ class Head(nn.Module):
     The last layer is called `fc`, as in torchvision. If it is the only one, its weights times the feature map are the
     class activation map (Zhou et al., "Learning Deep Features for Discriminative Localization", 2016). Batch norm
     needs two samples or more in a training batch.
+
+    Args:
+        spec: hidden layers, dropout and regularization.
+        features: length of an embedding, D.
+        classes: number of classes, C.
+        labels_per_class: number of labels that each class combines, in order. In training mode the logits are those of
+            the labels, otherwise those of the classes, whose probabilities are sums; none: a class is a label.
     """
 
-    def __init__(self, spec: HeadSpec, features: int, classes: int) -> None:
+    def __init__(
+        self, spec: HeadSpec, features: int, classes: int, labels_per_class: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
         self.l2 = spec.l2
+        self.labels_per_class = labels_per_class
         self.hidden = nn.Sequential()
         for width in spec.hidden:
             dense = nn.Linear(features, width, bias=not spec.batch_norm)
@@ -30,17 +41,21 @@ class Head(nn.Module):
             self.hidden.append(nn.Sequential(Dropout(spec.dropout), dense, norm, nn.ReLU()))
             features = width
         self.dropout = Dropout(spec.dropout)
-        self.fc = nn.Linear(features, classes)
+        self.fc = nn.Linear(features, sum(labels_per_class) if labels_per_class else classes)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Return logits, float [N, C], of embeddings, float [N, D]."""
         logits: Tensor = self.fc(self.dropout(self.hidden(embedding)))
-        return logits
+        if self.labels_per_class is None or self.training:
+            return logits
+        labels = iter(logits.unbind(dim=1))
+        sums = [torch.stack(list(islice(labels, count))).logsumexp(dim=0) for count in self.labels_per_class]
+        return torch.stack(sums, dim=1)
 
     @property
     def is_linear(self) -> bool:
-        """Whether there are no hidden layers."""
-        return len(self.hidden) == 0
+        """Whether the logits are a linear function of the embedding."""
+        return len(self.hidden) == 0 and self.labels_per_class is None
 
     def l2_penalty(self) -> Tensor:
         """Return λ·Σw² over the weights of all linear layers (not their biases), a scalar."""

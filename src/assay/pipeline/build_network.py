@@ -1,5 +1,6 @@
 """Create the network of a run with its initial weights, or rebuild the network of a bundle, in torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -48,7 +49,7 @@ def build_model(recipe: Recipe, dataset: Dataset, progress: Progress = no_progre
         spec = spec.model_copy(update={"mean": mean, "std": std})
     check_model_size(recipe.net, len(dataset.classes), spec.size)
     torch.manual_seed(recipe.train.seed)
-    network = create_classifier(recipe.net, len(dataset.classes), mean=spec.mean, std=spec.std, size=spec.size)
+    network = _create_network(recipe, dataset.classes, spec)
     if recipe.net.weights != "none":
         load_pretrained(network, recipe.net, progress=progress)
     return network, spec
@@ -99,7 +100,7 @@ def rebuild_network(bundle: Bundle) -> Network:
         BundleError: the recipe in the bundle cannot be read, or its weights belong to another network.
     """
     recipe, spec = _recipe_of(bundle), bundle.info.preprocess
-    network = create_classifier(recipe.net, len(bundle.info.classes), mean=spec.mean, std=spec.std, size=spec.size)
+    network = _create_network(recipe, bundle.info.classes, spec)
     try:
         network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in bundle.weights().items()})
     except RuntimeError:
@@ -113,7 +114,8 @@ def rebuild_head(bundle: Bundle) -> Head:
     Raises:
         BundleError: the recipe in the bundle cannot be read, or its weights belong to another head.
     """
-    spec = _recipe_of(bundle).net.head
+    recipe = _recipe_of(bundle)
+    spec, classes = recipe.net.head, bundle.info.classes
     tensors = {
         name.removeprefix(_HEAD_PREFIX): torch.from_numpy(value)
         for name, value in bundle.weights().items()
@@ -121,7 +123,7 @@ def rebuild_head(bundle: Bundle) -> Head:
     }
     first = "hidden.0.1.weight" if spec.hidden else "fc.weight"
     try:
-        head = Head(spec, tensors[first].shape[-1], len(bundle.info.classes))
+        head = Head(spec, tensors[first].shape[-1], len(classes), _labels_per_class(recipe, classes))
         head.load_state_dict(tensors)
     except (KeyError, IndexError, RuntimeError):
         raise _other_weights(bundle, "head") from None
@@ -140,6 +142,22 @@ class HeadOnFeatureMap(nn.Module):
         """Map float32 [N, K, h, w] to [N, C]."""
         logits: Tensor = self.head(self.featuremap(featuremap).mean(dim=(2, 3)))
         return logits - logits.mean(dim=1, keepdim=True)
+
+
+def _create_network(recipe: Recipe, classes: Sequence[str], spec: PreprocessSpec) -> Network:
+    return create_classifier(
+        recipe.net,
+        len(classes),
+        mean=spec.mean,
+        std=spec.std,
+        size=spec.size,
+        labels_per_class=_labels_per_class(recipe, classes),
+    )
+
+
+def _labels_per_class(recipe: Recipe, classes: Sequence[str]) -> tuple[int, ...] | None:
+    mapping = recipe.data.class_mapping
+    return tuple(len(mapping[name]) for name in classes) if recipe.train.source_labels and mapping else None
 
 
 def _recipe_of(bundle: Bundle) -> Recipe:

@@ -68,9 +68,11 @@ def compiled_backbone(network: Network, size: int, engine: str = AUTO) -> EmbedF
 def labelled_pixels(
     dataset: Dataset, split: Split, spec: PreprocessSpec, recipe: Recipe | None = None
 ) -> LabeledImages:
-    """Return the images of a split at the size of validation, or with a recipe at its training size."""
+    """Return the images and targets of a split for validation, or with a recipe for training by it."""
     samples = dataset.part(split)
-    return LabeledImages(preprocessed_images(dataset, samples, spec, recipe), dataset.targets(samples))
+    mapping = recipe.data.class_mapping if recipe is not None and recipe.train.source_labels else None
+    targets = dataset.targets(samples) if mapping is None else dataset.source_targets(mapping, samples)
+    return LabeledImages(preprocessed_images(dataset, samples, spec, recipe), targets)
 
 
 class FrozenBackbone:

@@ -48,6 +48,18 @@ class Recipe(Settings):
     tune: TuneSpec = TuneSpec()
 
     @model_validator(mode="after")
+    def _check_source_labels(self) -> Self:
+        train = self.train
+        if not train.source_labels:
+            return self
+        if self.data.class_mapping is None:
+            raise ValueError("train.source_labels needs data.class_mapping, which says what labels a class combines")
+        for name, value in (("strategy", train.strategy), ("balance", train.balance), ("objective", train.objective)):
+            if value in ("auto", "probe", "sampler", "weights", "accuracy", "balanced_accuracy"):
+                raise ValueError(f"train.source_labels does not work with train.{name}={value}: change one of them")
+        return self
+
+    @model_validator(mode="after")
     def _check_auto(self) -> Self:
         if self.train.strategy != "auto":
             return self

@@ -90,6 +90,9 @@ class TrainSpec(Settings):
     schedules constant and cosine."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread evenly over all classes."""
+    source_labels: bool = False
+    """With `data.class_mapping`: learn to distinguish the labels that it combines. The probability of a class is the
+    sum of the probabilities of its labels."""
     balance: Literal["none", "sampler", "weights"] = "none"
     """sampler: draw all classes equally often; weights: weight the loss by inverse class frequency; none: neither."""
     early_stopping: EarlyStoppingSpec | None = EarlyStoppingSpec()
