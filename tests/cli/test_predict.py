@@ -76,11 +76,11 @@ def test_table_of_predictions_with_unreadable_files(assay, model: Path, photos: 
     assert result.out == f"40 photos classified, 2 unreadable: {out}\n"
     assert result.err.splitlines() == [
         f"assay: {photos / 'empty.jpg'}: empty file",
-        f"assay: {photos / 'text.jpg'}: no image",
+        f"assay: {photos / 'text.jpg'}: not an image",
         "skipped: 1 not an image",
     ]
     rows = _rows(out)
-    assert [row["error"] for row in rows if row["error"]] == ["empty file", "no image"]
+    assert [row["error"] for row in rows if row["error"]] == ["empty file", "not an image"]
     assert [row["label"] for row in rows[:2]] == ["green", "red"]
     assert {path.name for path in photos.iterdir()} >= {"answers.csv"}
     again = assay("predict", model, photos, "--out", out)  # the table is none of the photos

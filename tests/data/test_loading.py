@@ -107,7 +107,7 @@ def test_first_reason_is_named_if_nothing_is_readable(class_folders: Make) -> No
     root = class_folders(open=0, closed=0)
     (root / "open/1.jpg").touch()
     (root / "closed/1.jpg").write_text("text")
-    with pytest.raises(AssayError, match=r"none of the 2 photos .* closed/1.jpg: no image"):
+    with pytest.raises(AssayError, match=r"none of the 2 photos .* closed/1.jpg: not an image"):
         load_dataset(root)
 
 

@@ -192,7 +192,7 @@ def test_other_formats_are_not_reduced(files: dict[str, bytes]):
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"no picture, just text", "no image"),
+        (b"no picture, just text", "not an image"),
         (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
             "unsupported: a PostScript file, not a photo",
@@ -349,7 +349,7 @@ def test_damaged_files_give_pixels_or_raise(files: dict[str, bytes]):
                     outcomes["read"] += 1
                 except DecodeError as error:
                     outcomes[str(error)] += 1
-    assert outcomes.keys() >= {"read", "no image", "damaged: invalid PNG data", "damaged: truncated JPEG"}
+    assert outcomes.keys() >= {"read", "not an image", "damaged: invalid PNG data", "damaged: truncated JPEG"}
     assert max(map(len, outcomes)) < 190
 
 

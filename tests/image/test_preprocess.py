@@ -172,7 +172,7 @@ def test_read_decodes_and_preprocesses(files: dict[str, bytes]):
 
 
 def test_read_raises_with_a_reason():
-    with pytest.raises(DecodeError, match="no image"):
+    with pytest.raises(DecodeError, match="not an image"):
         _preprocess().read(b"text")
 
 

@@ -75,7 +75,7 @@ def test_every_image_has_a_row_in_order(  # noqa: PLR0917
     assert [row[name] for row in rows] == [str(path) for path in paths]
     assert [place for place, row in enumerate(rows) if row.get("error")] == [4, 20]
     assert (summary.count, summary.unreadable, summary.resumed) == (_COUNT - 2, 2, 0)
-    assert summary.examples == (f"{paths[4]}: empty file", f"{paths[20]}: no image")
+    assert summary.examples == (f"{paths[4]}: empty file", f"{paths[20]}: not an image")
     for path, row in zip(paths[5:20], rows[5:20], strict=True):
         assert row["label"] == answering.predict(path).label
     assert list(tmp_path.iterdir()) == [out]

@@ -91,7 +91,7 @@ def unreadable(tmp_path: Path, photos: Photos) -> dict[str, Path]:
     (tmp_path / "empty.jpg").write_bytes(b"")
     return {
         "damaged: truncated JPEG": tmp_path / "cut.jpg",
-        "no image": tmp_path / "text.png",
+        "not an image": tmp_path / "text.png",
         "empty file": tmp_path / "empty.jpg",
         "no such file or directory": tmp_path / "absent.jpg",
         "it is a folder: give the files in it": tmp_path,
@@ -114,8 +114,8 @@ def test_stream_continues_after_unreadable_images(
     mixed = [photos["red"], *unreadable.values(), photos["blue"], b"junk"]
     answers = list(classifier.stream(mixed, batch_size=3))
     assert [type(answer) for answer in answers] == [Prediction, *[Failure] * 5, Prediction, Failure]
-    assert [answer.reason for answer in answers if isinstance(answer, Failure)] == [*unreadable, "no image"]
-    assert answers[-1] == Failure("photo 8", "no image")
+    assert [answer.reason for answer in answers if isinstance(answer, Failure)] == [*unreadable, "not an image"]
+    assert answers[-1] == Failure("photo 8", "not an image")
 
 
 def test_stream_of_failures_only(classifier: Classifier) -> None:

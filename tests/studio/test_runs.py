@@ -62,12 +62,13 @@ def test_it_is_said_which_photos_gave_the_result(store: RunStore):
     report = store.report("run-1")
     counts = {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
     assert counts["test"] == len(report["photos"]["ids"])
-    assert photos_used(report) == (
+    assert photos_used({**report, "metrics": {"count": 200}}) == (
         f"{counts['train']} photos were used for training and {counts['val']} to choose the best candidate. "
         f"The {counts['test']} test photos were used for neither, only for this result."
     )
-    without = {"splits": {"counts": {"train": {"a": 5, "b": 4}, "val": {"a": 1, "b": 1}}}}
-    assert "The 2 validation photos" in photos_used(without)
+    few = {"splits": {"counts": {"train": {"a": 5, "b": 4}, "val": {"a": 1, "b": 1}}}, "metrics": {"count": 2}}
+    assert "The 2 validation photos" in photos_used(few)
+    assert photos_used(few).endswith("add photos for a result to rely on.")
 
 
 def test_the_threshold_curve_counts_answers_above_each_confidence(store: RunStore):

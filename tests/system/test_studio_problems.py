@@ -105,6 +105,12 @@ def test_a_damaged_photo_is_marked_and_its_reason_shown(browser: Any, studio: St
         page.locator(".tile.loaded").first.dblclick()
         page.locator("#photo-large").wait_for()
         assert not page.locator("#photo-problem").is_visible()
+        before = page.locator("#photo-title").inner_text()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("before => document.getElementById('photo-title').innerText !== before", arg=before)
+        page.get_by_role("button", name="Previous").click()
+        page.wait_for_function("before => document.getElementById('photo-title').innerText === before", arg=before)
+        fair(page)
 
 
 def test_misleading_class_names_are_refused_or_shown_escaped(browser: Any, studio: StudioServer):

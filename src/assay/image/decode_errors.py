@@ -94,7 +94,7 @@ def unrecognized_reason(head: bytes) -> str:
     if not head:
         return "empty file"
     name = foreign_file_type(head)
-    return "no image" if name is None else f"unsupported: {name}, not a photo"
+    return "not an image" if name is None else f"unsupported: {name}, not a photo"
 
 
 def unsupported_format_reason(kind: str) -> str | None:

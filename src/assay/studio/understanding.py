@@ -9,6 +9,8 @@ from assay.studio.photos import Photo
 
 MAX_MISTAKES: Final = 60
 MAX_SUSPECTS: Final = 60
+FEW_PHOTOS: Final = 50
+"""Evaluated photos below which the page says that the accuracy is uncertain."""
 
 
 @dataclass(frozen=True)
@@ -81,4 +83,5 @@ def photos_used(report: Mapping[str, Any]) -> str:
     """Return a sentence on which photos were trained on and which were kept for the result of a report."""
     counts = {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
     numbers = {split: counts.get(split, 0) for split in ("train", "val", "test")}
-    return text("photos_used_test" if numbers["test"] else "photos_used_val", **numbers)
+    used = text("photos_used_test" if numbers["test"] else "photos_used_val", **numbers)
+    return f"{used} {text('few_evaluated')}" if report["metrics"]["count"] < FEW_PHOTOS else used

@@ -245,7 +245,7 @@ export class Grid {
     this.place.addEventListener("pointercancel", () => { start = null; this.box.hidden = true; });
     this.place.addEventListener("dblclick", (event) => {
       const tile = event.target.closest?.(".tile");
-      if (tile) this.onOpen(this.photos[Number(tile.dataset.place)]);
+      if (tile) this.open(Number(tile.dataset.place));
     });
   }
 
@@ -286,13 +286,23 @@ export class Grid {
       this.toggle(this.current);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      this.onOpen(this.photos[this.current]);
+      this.open(this.current);
     } else if (event.key === "Escape") {
       this.select([]);
     } else if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       this.selectAll();
     }
+  }
+
+  // Enlarge a photo; from there, one can go on to its neighbours.
+  open(place) {
+    this.current = place;
+    this.onOpen(this.photos[place], (distance) => {
+      const next = this.photos[this.current + distance] ?? null;
+      if (next) this.moveTo(this.current + distance, false);
+      return next;
+    });
   }
 
   moveTo(place, extend) {
