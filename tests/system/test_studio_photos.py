@@ -30,6 +30,7 @@ def studio(photos_folder: Path) -> Iterator[StudioServer]:
 def test_photos_are_selected_labelled_and_undone(browser: Any, studio: StudioServer, photos_folder: Path):
     for page in opened(browser, studio):
         page.locator(".tile.loaded").nth(10).wait_for()
+        page.locator("#label-buttons", has_text="To label photos, add a class").wait_for()
         page.fill("#class-name", "cup")
         page.press("#class-name", "Enter")
         page.get_by_role("button", name="Label as cup").wait_for()

@@ -105,9 +105,9 @@ function showSelection() {
   const names = state.classes.map(({ name }) => name);
   if (buttons.dataset.names !== JSON.stringify(names)) {
     buttons.dataset.names = JSON.stringify(names);
-    buttons.replaceChildren(...names.map(labelButton));
+    buttons.replaceChildren(...(names.length ? names.map(labelButton) : [el("p", { className: "quiet", textContent: t("no_classes") })]));
   }
-  for (const button of buttons.children) button.disabled = !count;
+  for (const button of buttons.querySelectorAll("button")) button.disabled = !count;
 }
 
 function labelButton(name, place) {
