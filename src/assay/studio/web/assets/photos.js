@@ -1,6 +1,6 @@
 // The step Photos: the grid, its filters, classes and labels.
 import { setUpAdding } from "./adding.js";
-import { byId, call, el, formatNumber, t } from "./dom.js";
+import { byId, call, el, formatNumber, t, visible } from "./dom.js";
 import { onChange } from "./events.js";
 import { grid as makeGrid } from "./grid.js";
 import { attempt, say } from "./messages.js";
@@ -65,6 +65,7 @@ function draw({ keepScroll = true } = {}) {
   byId("empty-text").textContent = t(photos.size ? "empty_filter" : "empty_project");
   byId("undo").disabled = !state.undo;
   byId("undo").textContent = state.undo ? t("undo_what", { what: state.undo }) : t("undo");
+  byId("undo").title = visible(state.undo ?? "");
   byId("by-folder").hidden = !state.in_folders;
 }
 
