@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score
 
 from assay import __version__
+from assay.benchmark.runner import machine_info
 from assay.core.cpu import cpu_count
 from assay.core.tables import write_json
 from assay.evaluation import Predictions
@@ -85,25 +86,12 @@ def balanced_accuracy(predictions: Predictions) -> float:
 def machine() -> dict[str, Any]:
     """Describe processor and software."""
     return {
-        "processor": _processor(),
+        "processor": machine_info()["processor"],
         "cores": cpu_count(),
         "python": platform.python_version(),
         "torch": version("torch"),
         "assay": __version__,
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return platform.processor() or platform.machine()
-    values = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in info.read_text(encoding="utf-8").splitlines()
-        if ":" in line
-    )
-    name = values.get("model name", platform.machine())
-    return f"{name}, family {values['cpu family']} model {values['model']}" if "cpu family" in values else name
 
 
 def write_result(name: str, rows: Sequence[Row], folder: Path = RESULTS, **more: Any) -> Path:

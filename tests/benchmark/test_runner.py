@@ -148,6 +148,8 @@ def test_synthetic_photo_is_reproducible():
 
 
 _X86 = """processor : 0
+cpu family : 26
+model : 2
 model name : Fast Chip 9000
 flags : fpu avx2 avx512_vnni rdtscp
 
@@ -161,7 +163,7 @@ def test_processor_name_and_features(tmp_path: Path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "cpuinfo").write_text(_X86, encoding="utf-8")
     result = machine_info(tmp_path)
-    assert (result["processor"], result["features"]) == ("Fast Chip 9000", ["avx2", "avx512_vnni"])
+    assert (result["processor"], result["features"]) == ("Fast Chip 9000, family 26 model 2", ["avx2", "avx512_vnni"])
     (tmp_path / "proc" / "cpuinfo").write_text(_ARM, encoding="utf-8")
     assert machine_info(tmp_path)["features"] == ["asimddp", "i8mm"]
 

@@ -69,7 +69,10 @@ def load_average() -> float | None:
 
 
 def _processor(root: Path) -> tuple[str, list[str]]:
-    """Return the processor's name and which of `_FEATURES` it has; empty where /proc/cpuinfo is missing."""
+    """Return the processor's name and which of `_FEATURES` it has; empty where /proc/cpuinfo is missing.
+
+    Virtual machines often name only the maker; family and model then tell the generation.
+    """
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -78,6 +81,8 @@ def _processor(root: Path) -> tuple[str, list[str]]:
     fields = {key.strip().casefold(): value.strip() for key, value in rows.items()}
     flags = set((fields.get("flags") or fields.get("features") or "").split())
     name = fields.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in fields and "model" in fields:
+        name = f"{name}, family {fields['cpu family']} model {fields['model']}"
     return name, [feature for feature in _FEATURES if feature in flags]
 
 
