@@ -1,6 +1,7 @@
 """Labels, classes and edits of a project: what is written, what is undone, what is refused."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -349,3 +350,78 @@ def test_a_folder_that_cannot_be_written_down_is_not_added(tmp_path: Path):
     with pytest.raises(OSError, match="project"):
         project.add_source(str(tmp_path / "elsewhere"))
     assert project.rescan() == 0
+
+
+def _append(project: Project, line: str) -> None:
+    with project.labels_path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\r\n")
+
+
+def test_row_of_another_program_for_a_new_photo_is_kept_and_applied(make_project: MakeProject):
+    project = make_project(3)
+    project.label(ids(project, 0), "cat", project.revision)
+    shutil.copy(project.folder / "photo-000.png", project.folder / "new.png")
+    _append(project, "new.png,new.png,dog,")
+    project.label(ids(project, 1), "cat", project.revision)
+    assert "new.png,new.png,dog" in project.labels_path.read_text(encoding="utf-8")
+    assert project.rescan() == 1
+    assert project.by_name()["new.png"].label == "dog"
+    assert "dog" in project.classes
+
+
+def test_rescan_takes_over_labels_that_another_program_wrote(make_project: MakeProject):
+    project = make_project(3)
+    project.label(ids(project, 0), "cat", project.revision)
+    shutil.copy(project.folder / "photo-000.png", project.folder / "new.png")
+    _append(project, "new.png,new.png,dog,")
+    project.rescan()
+    assert project.by_name()["new.png"].label == "dog"
+
+
+def test_labels_of_a_folder_that_is_away_come_back_with_it(make_project: MakeProject, tmp_path: Path):
+    project = make_project(3)
+    first = project.path(next(iter(project.photos.values())))
+    inside = project.folder / "inside"
+    inside.mkdir()
+    for number in range(3):
+        shutil.copy(first, inside / f"{number}.png")
+    project.rescan()
+    numbers = {photo.name: photo.id for photo in project.photos.values()}
+    project.label([numbers["inside/0.png"], numbers["inside/1.png"]], "cat", project.revision)
+    project.label([numbers["inside/2.png"]], "dog", project.revision)
+    project.leave_out([numbers["inside/2.png"]], project.revision)
+    inside.rename(tmp_path / "away")
+    project.rescan()
+    project.label([numbers[first.name]], "cat", project.revision)
+    (tmp_path / "away").rename(inside)
+    project.rescan()
+    states = {photo.name: (photo.label, photo.left_out) for photo in project.photos.values() if "/" in photo.name}
+    assert states == {
+        "inside/0.png": ("cat", False),
+        "inside/1.png": ("cat", False),
+        "inside/2.png": ("dog", True),
+    }
+
+
+def test_label_of_a_photo_that_was_deleted_is_removed(make_project: MakeProject):
+    project = make_project(3)
+    project.label(ids(project, 0), "cat", project.revision)
+    project.label(ids(project, 1), "cat", project.revision)
+    name = next(iter(project.by_name()))
+    (project.folder / name).unlink()
+    project.rescan()
+    project.create_class("other")
+    project.label([next(iter(project.photos))], "dog", project.revision)
+    assert name not in project.labels_path.read_text(encoding="utf-8")
+
+
+def test_another_program_can_use_a_photo_that_was_left_out(make_project: MakeProject):
+    project = make_project(3)
+    project.label(ids(project, 0), "cat", project.revision)
+    photo = next(photo for photo in project.photos.values() if photo.label == "cat")
+    project.leave_out([photo.id], project.revision)
+    _append(project, f"{photo.name},{photo.name},dog,")
+    project.refresh()
+    assert (photo.label, photo.left_out) == ("dog", False)
+    project.label(ids(project, 1), "cat", project.revision)
+    assert f"{photo.name},dog" in project.labels_path.read_text(encoding="utf-8")

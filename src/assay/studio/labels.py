@@ -97,13 +97,18 @@ class LabelFile:
             self._columns = (*_COLUMNS, *(name for name in rows[0] if name not in _COLUMNS))
         folder = self.path.parent
         self._rows = {photo_name(Path(row["path"]), folder): row for row in rows}
-        return {
-            name: label for name, row in self._rows.items() if (label := normalize_class_name(row["label"])) is not None
-        }
+        return {name: label for name in self._rows if (label := self.label(name)) is not None}
+
+    def label(self, name: str) -> str | None:
+        """Return the label of a photo in the file, as it was last read or written; None if it has none."""
+        row = self._rows.get(name)
+        return None if row is None else normalize_class_name(row["label"])
 
     def write(self, photos: Iterable[Photo]) -> None:
-        """Write the photos that have a label and are not left out."""
-        write_label_table(self.path, self._columns, self._lines(photos))
+        """Write the photos that have a label and are not left out, and the rows of those that are not listed now."""
+        lines = list(self._lines(photos))
+        write_label_table(self.path, self._columns, lines)
+        self._rows = {line["id"]: dict(line) for line in lines}
         self._known = self._state()
 
     def _state(self) -> tuple[int, int, int] | None:
@@ -120,9 +125,16 @@ class LabelFile:
             if (label := photo.training_label) is not None:
                 yield {**self._rows.get(photo.name, {}), "id": photo.name, "path": photo.name, "label": label}
         for name, row in self._rows.items():
-            # The labels of a drive that is not connected at the moment are kept.
-            if name not in names and Path(name).is_absolute() and not Path(name).parent.exists():
+            # A row of another program for a new photo, or of a folder that is away at the moment, is kept.
+            if name not in names and (_exists(path := self.path.parent / name) or not _exists(path.parent)):
                 yield {**row, "id": name, "path": name}
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # such as a name that is too long
+        return False
 
 
 def normalize_class_name(name: str) -> str | None:

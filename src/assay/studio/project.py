@@ -138,12 +138,15 @@ class Project:
                 self._labels.write(self.photos.values())
                 return
             labels = self._labels.read()
+            # The studio writes no row for a photo that is left out: another program uses it again.
             changed = [
-                photo for photo in self.photos.values() if not photo.left_out and photo.label != labels.get(photo.name)
+                photo
+                for photo in self.photos.values()
+                if (photo.name in labels if photo.left_out else photo.label != labels.get(photo.name))
             ]
             self.revision += 1
             for photo in changed:
-                photo.label, photo.revision = labels.get(photo.name), self.revision
+                photo.label, photo.left_out, photo.revision = labels.get(photo.name), False, self.revision
             self.classes = with_used(self.classes, (photo.label for photo in self.photos.values()))
         self._notify()
 
@@ -153,6 +156,8 @@ class Project:
         Raises:
             AssayError: the folder cannot be read.
         """
+        if self._labels.changed and self.labels_path.exists():
+            self.refresh()
         skipped = SkippedFiles()
         listed = list(list_photos(self.folder, map(Path, self._file.sources), skipped))
         with self._lock:
@@ -163,10 +168,12 @@ class Project:
                 if known is None:
                     new += 1
                     photo.revision = self.revision + 1
+                    self._restore(photo)
                 elif known.version != photo.version:
                     known.version, known.revision = photo.version, self.revision + 1
                 fresh[photo.id] = known or photo
             gone = self.photos.keys() - fresh.keys()
+            self.classes = with_used(self.classes, (photo.label for photo in fresh.values()))
             changed = bool(new or gone) or any(photo.revision > self.revision for photo in fresh.values())
             self.photos = fresh
             self.skipped = dict(skipped.counts)
@@ -315,15 +322,14 @@ class Project:
 
     def _load(self) -> None:
         self._file = ProjectFile.read(self.folder / PROJECT_FILE)
-        labels = self._labels.read()
+        self.classes = list(self._file.classes)
+        self._labels.read()
         self.rescan()
-        for photo in self.photos.values():
-            if photo.name in self._file.left_out:
-                photo.left_out = True
-                photo.label = self._file.left_out[photo.name] or None
-            else:
-                photo.label = labels.get(photo.name)
-        self.classes = with_used(self._file.classes, (photo.label for photo in self.photos.values()))
+
+    def _restore(self, photo: Photo) -> None:
+        """Give a photo that is listed for the first time, or again, the state that the project's files hold."""
+        photo.left_out = photo.name in self._file.left_out
+        photo.label = self._file.left_out[photo.name] or None if photo.left_out else self._labels.label(photo.name)
 
     def _write(self) -> None:
         self._file.classes = list(self.classes)
