@@ -129,12 +129,13 @@ async def cancel_on_disconnect(receive: Receive | None) -> AsyncIterator[None]:
     if receive is None:
         yield
         return
-    task, disconnected = asyncio.current_task(), False
+    task, disconnected, left = asyncio.current_task(), False, False
 
     def cancel(_: asyncio.Task[None]) -> None:
         nonlocal disconnected
-        disconnected = True
-        if task is not None:
+        # A callback that is scheduled already cannot be removed.
+        if task is not None and not left:
+            disconnected = True
             task.cancel()
 
     watcher = asyncio.create_task(_wait_for_disconnect(receive))
@@ -146,7 +147,7 @@ async def cancel_on_disconnect(receive: Receive | None) -> AsyncIterator[None]:
             raise ClientDisconnectedError from None
         raise
     finally:
-        watcher.remove_done_callback(cancel)
+        left = True
         watcher.cancel()
 
 
