@@ -1,14 +1,18 @@
 """Jobs are real commands: they survive the studio, can be stopped, and a crash is a sentence."""
 
+import errno
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assay.core.errors import UsageError
+from assay.studio import jobs
 from assay.studio.jobs import Job, JobStatus, JobStore
 
 
@@ -106,3 +110,23 @@ def test_a_job_that_ignores_ctrl_c_is_ended_by_the_second_stop(store: JobStore, 
     os.kill(serving.details["pid"], signal.SIGCONT)
     wait(store, lambda: not serving.running)
     assert serving.message == ""
+
+
+def test_a_job_that_cannot_be_noted_does_not_run(store: JobStore, monkeypatch: pytest.MonkeyPatch):
+    processes: list[Any] = []
+    start = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        processes.append(start(*arguments, **options))
+        return processes[-1]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(jobs, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.start("info", ["recipes", "show", "default"])
+    assert store.jobs == []
+    assert list(store._folder.iterdir()) == []
+    assert [process.returncode for process in processes] == [-signal.SIGKILL]

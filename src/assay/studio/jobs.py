@@ -243,8 +243,17 @@ class JobStore:
         number = self._last_number = max([self._last_number, *(job.number for job in self.jobs)]) + 1
         folder = self._folder / f"{number}-{kind}"
         folder.mkdir(parents=True)
+        try:
+            job = self._start(folder, kind, arguments, details)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self.jobs.append(job)
+        return job
+
+    def _start(self, folder: Path, kind: str, arguments: Sequence[str], details: dict[str, object]) -> Job:
         lock = open_locked(folder / _LOCK)
-        job = Job(folder, kind, tuple(arguments), time.time(), dict(details))
+        job = Job(folder, kind, tuple(arguments), time.time(), details)
         environment = {**os.environ, EVENTS_VARIABLE: str(folder / _EVENTS), "PYTHONUTF8": "1"}
         try:
             with (folder / _OUTPUT).open("wb") as output, (folder / _ERRORS).open("wb") as errors:
@@ -259,14 +268,18 @@ class JobStore:
                     pass_fds=() if lock is None else (lock,),
                     start_new_session=True,
                 )
+            try:
+                job.details["pid"] = process.pid
+                values = {"kind": kind, "arguments": list(arguments), "started": job.started, "details": job.details}
+                write_json(folder / _JOB, values)
+            except BaseException:  # nobody could see or stop it after a restart
+                process.kill()
+                process.wait()
+                raise
         finally:
             if lock is not None:
                 os.close(lock)
-        job.details["pid"] = process.pid
         job._process = process  # noqa: SLF001 - the same module
-        values = {"kind": kind, "arguments": list(arguments), "started": job.started, "details": job.details}
-        write_json(folder / _JOB, values)
-        self.jobs.append(job)
         return job
 
     def remove(self, job: Job) -> None:
