@@ -285,8 +285,8 @@ class Classifier:
     def _cam(self, outputs: ModelOutputs) -> Cam:
         if self.head is None:
             raise AssayError(
-                f"the head of {self.info.name} is not a single linear layer, so there is no class activation map: "
-                'use assay.pipeline.grad_cam, which needs pip install "assay[train]"'
+                f"{self.info.name} has hidden layers in its head, or adds the probabilities of labels "
+                "(train.source_labels): `assay explain` explains such a classifier"
             )
         if self.head.shape != (shape := (len(self.classes), outputs.embedding.shape[1])):
             raise self._inconsistent(f"its head is {list(self.head.shape)}, not {list(shape)}")

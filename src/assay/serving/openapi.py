@@ -18,7 +18,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
     404: ("There is no such model.", errors.MODEL_NOT_FOUND),
     408: ("The upload took too long.", errors.UPLOAD_TIMEOUT),
     415: ("The body is not a multipart form, or it is encoded.", errors.NOT_MULTIPART),
-    422: ("The request cannot be fulfilled.", "No heat map can be drawn: the head is no single linear layer"),
+    422: ("The request cannot be fulfilled.", "No heat map can be drawn: the head has hidden layers"),
     429: ("The tier's rate limit is exceeded; see Retry-After.", "Too many requests for tier bronze"),
     500: ("Internal error.", errors.INTERNAL_ERROR),
     503: ("Too many requests are waiting, or the server is shutting down; see Retry-After.", "Too many requests wait"),

@@ -91,7 +91,7 @@ def _use_values(studio: Studio) -> dict[str, Any]:
         "server": server,
         "ready": ready,
         "key": _key(studio) if server is not None and server.running else None,
-        "example": next(iter(studio.checked_photos()), "photo.jpg"),
+        "example": next((str(studio.project.folder / name) for name in studio.checked_photos()), "photo.jpg"),
         "export": export,
         "exported": None if export is None or export.running else export.result(),
         "uncertain": studio.uncertain_count(),
@@ -102,7 +102,9 @@ def _use_values(studio: Studio) -> dict[str, Any]:
 
 
 def _usable_runs(studio: Studio) -> list[str]:
-    return [run.name for run in studio.runs.summaries() if run.bundle]
+    """Return the runs that have a classifier, those that are finished first."""
+    usable = [run for run in studio.runs.summaries() if run.bundle]
+    return [run.name for run in sorted(usable, key=lambda run: not run.finished)]
 
 
 async def start_export(request: Request) -> Response:

@@ -176,7 +176,10 @@ byId("grid").addEventListener("keydown", (event) => {
 
 byId("search").addEventListener("input", () => draw({ keepScroll: false }));
 byId("undo").addEventListener("click", undo);
-byId("select-all").addEventListener("click", () => grid.selectAll());
+byId("select-all").addEventListener("click", (event) => {
+  grid.selectAll();
+  if (event.detail) byId("grid").focus(); // after a click, keys label the photos at once
+});
 byId("select-none").addEventListener("click", () => grid.select([]));
 byId("unlabel").addEventListener("click", () => edit("unlabel"));
 byId("leave-out").addEventListener("click", () => edit("leave_out"));
