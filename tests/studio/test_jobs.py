@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from assay.core.errors import UsageError
+from assay.core.locks import try_lock
 from assay.studio import jobs
 from assay.studio.jobs import Job, JobStatus, JobStore
 
@@ -130,3 +131,41 @@ def test_a_job_that_cannot_be_noted_does_not_run(store: JobStore, monkeypatch: p
     assert store.jobs == []
     assert list(store._folder.iterdir()) == []
     assert [process.returncode for process in processes] == [-signal.SIGKILL]
+
+
+def test_a_job_of_unknown_details_is_shown_and_stopped(store: JobStore, serving: Job):
+    (serving.folder / "job.json").write_text("{")
+    later = JobStore(store._folder, store._project)
+    seen = later.active("serve")
+    assert seen is not None
+    assert (seen.number, seen.command, seen.stopping) == (serving.number, "", False)
+    assert abs(seen.started - serving.started) < 60
+    seen.stop()
+    serving._process.wait(60)
+    wait(later, lambda: not seen.running)
+    assert JobStore(store._folder, store._project).jobs == []
+
+
+@pytest.mark.parametrize("text", ["", "-1", "0", "1", "9" * 30, "x"])
+def test_a_damaged_description_without_its_process_is_not_shown(store: JobStore, text: str):
+    folder = store._folder / "1-serve"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{")
+    (folder / "lock").write_text(text)
+    with (folder / "lock").open() as held:
+        assert try_lock(held)
+        assert JobStore(store._folder, store._project).jobs == []
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, True, 10**30, "1", None])
+def test_a_damaged_process_id_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: object):
+    monkeypatch.setattr(os, "kill", lambda pid, _: pytest.fail(f"{pid} was stopped"))
+    Job(tmp_path, "serve", ("serve",), 0.0, {"pid": pid}).stop()
+
+
+def test_numbers_of_other_folders_are_skipped(store: JobStore):
+    for name in ("1-serve", "7-info", "9-Other thing"):
+        (store._folder / name).mkdir(parents=True)
+    job = store.start("info", ["recipes", "show", "absent"])
+    assert job.number == 10
+    wait(store, lambda: not job.running)

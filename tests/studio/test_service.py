@@ -3,8 +3,10 @@
 import asyncio
 import csv
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from studio_projects import paint
 
 from assay.core.errors import UsageError
+from assay.core.locks import try_lock
 from assay.inference import Classifier
 from assay.serving.request_log.uncertain_samples import UncertainSample
 from assay.studio.app import create_app
@@ -119,3 +122,26 @@ def test_a_classifier_is_loaded_once_and_an_unknown_run_refused(trained_project:
     with pytest.raises(UsageError):
         studio.classifier("../run-1")
     studio.close()
+
+
+@pytest.mark.anyio
+async def test_jobs_of_unknown_details_are_on_their_pages(trained_project: Path, tmp_path: Path):
+    kinds = ("check", "train", "compare", "export", "serve", "watch", "collect")
+    with ExitStack() as stack:
+        for number, kind in enumerate(kinds, 1):
+            folder = trained_project / ".studio" / "jobs" / f"{number}-{kind}"
+            folder.mkdir(parents=True)
+            (folder / "job.json").write_text("{")
+            (folder / "stdout").write_text("answers with")
+            (folder / "lock").write_text(str(os.getpid()))
+            assert try_lock(stack.enter_context((folder / "lock").open()))
+        workspace = Workspace(RecentProjects(tmp_path / "recent"), choosable=False)
+        studio = workspace.open(trained_project)
+        assert [job.kind for job in studio.jobs.jobs if job.running] == list(kinds)
+        transport = httpx.ASGITransport(create_app(workspace))
+        async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+            for path, stops in (("/photos", ()), ("/check", (1,)), ("/train", (2,)), ("/use", (5, 6))):
+                page = await client.get(path, headers={"accept": "text/html"})
+                assert page.status_code == 200
+                assert all(f"/api/jobs/{number}/stop" in page.text for number in stops)
+        workspace.close()

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from assay.core.errors import UsageError
 from assay.core.event_log import EVENTS_VARIABLE, EventReader
@@ -29,7 +29,11 @@ from assay.core.tables import write_json
 
 _EVENTS, _OUTPUT, _ERRORS, _LOCK, _JOB = "events.jsonl", "stdout", "stderr", "lock", "job.json"
 _STOPPED: Final = "stopped"
-_NAME = re.compile(r"(\d+)-[a-z]+")
+_NAME = re.compile(r"(\d+)-([a-z]+)")
+_NUMBER = re.compile(r"\d+")
+_MAX_PID: Final = (1 << 31) - 1
+_UNKNOWN: Final = {"run": "?", "source": "?", "address": ""}
+"""Details that the pages show of every job, if its description is damaged."""
 _MAX_OUTPUT: Final = 64 << 20
 _MAX_KEPT_EVENTS: Final = 5000
 _TAIL: Final = 4000
@@ -84,8 +88,8 @@ class Job:
 
     @property
     def command(self) -> str:
-        """The command line that does the same in the folder of the project."""
-        return shlex.join(["assay", *self.arguments])
+        """The command line that does the same in the folder of the project; empty if it is unknown."""
+        return shlex.join(["assay", *self.arguments]) if self.arguments else ""
 
     @property
     def status(self) -> JobStatus:
@@ -161,7 +165,7 @@ class Job:
         number = signal.SIGTERM if self.stopping else signal.SIGINT
         (self.folder / _STOPPED).touch()
         pid = self.details.get("pid")
-        if isinstance(pid, int):
+        if _is_pid(pid):
             with suppress(ProcessLookupError, PermissionError):
                 # Only the command: its worker processes end with it.
                 os.kill(pid, number)
@@ -227,7 +231,7 @@ class JobStore:
         self.listeners: list[Callable[[Job], None]] = []
         """Called when a job has ended."""
         for path in sorted(folder.glob("*"), key=_number):
-            if _NAME.fullmatch(path.name) and (job := _load(path)) is not None:
+            if _NAME.fullmatch(path.name) and (job := _load(path) or _load_unknown(path)) is not None:
                 self.jobs.append(job)
                 job.refresh()
 
@@ -239,8 +243,9 @@ class JobStore:
             arguments: of the command.
             details: JSON values that are kept with the job.
         """
-        # Not the number of a job that was removed: a page may still show it.
-        number = self._last_number = max([self._last_number, *(job.number for job in self.jobs)]) + 1
+        # Not the number of a job that was removed: a page may still show it. Nor that of a folder that is no job.
+        used = map(_number, self._folder.glob("*"))
+        number = self._last_number = max([self._last_number, *(job.number for job in self.jobs), *used]) + 1
         folder = self._folder / f"{number}-{kind}"
         folder.mkdir(parents=True)
         try:
@@ -270,6 +275,8 @@ class JobStore:
                 )
             try:
                 job.details["pid"] = process.pid
+                if lock is not None:
+                    os.write(lock, str(process.pid).encode())
                 values = {"kind": kind, "arguments": list(arguments), "started": job.started, "details": job.details}
                 write_json(folder / _JOB, values)
             except BaseException:  # nobody could see or stop it after a restart
@@ -321,8 +328,13 @@ class JobStore:
 
 
 def _number(path: Path) -> int:
-    found = _NAME.fullmatch(path.name)
-    return int(found[1]) if found else 0
+    found = _NUMBER.match(path.name)
+    return int(found[0]) if found else 0
+
+
+def _is_pid(value: object) -> TypeGuard[int]:
+    """Return whether a value can be the id of a job's process; 0, 1 and -1 name others, or all."""
+    return isinstance(value, int) and 1 < value <= _MAX_PID
 
 
 def _load(folder: Path) -> Job | None:
@@ -335,5 +347,20 @@ def _load(folder: Path) -> Job | None:
             float(values["started"]),
             dict(values["details"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _load_unknown(folder: Path) -> Job | None:
+    """Return a job that runs although its description is damaged: the file of its lock has the id of its process."""
+    found = _NAME.fullmatch(folder.name)
+    try:
+        pid = int(read_text(folder / _LOCK, 32))
+        started = (folder / _LOCK).stat().st_mtime
+        descriptor = open_locked(folder / _LOCK)
+    except (OSError, ValueError):
+        return None
+    if descriptor is not None:
+        os.close(descriptor)
+        return None
+    return Job(folder, found[2], (), started, {**_UNKNOWN, "pid": pid}) if found and _is_pid(pid) else None
