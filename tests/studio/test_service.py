@@ -5,7 +5,7 @@ import csv
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from assay.core.locks import try_lock
 from assay.inference import Classifier
 from assay.serving.request_log.uncertain_samples import UncertainSample
 from assay.studio.app import create_app
+from assay.studio.jobs import Job
 from assay.studio.project import Project
 from assay.studio.recent_projects import RecentProjects
 from assay.studio.service import UNCERTAIN_FOLDER, Studio
@@ -132,7 +133,6 @@ async def test_jobs_of_unknown_details_are_on_their_pages(trained_project: Path,
             folder = trained_project / ".studio" / "jobs" / f"{number}-{kind}"
             folder.mkdir(parents=True)
             (folder / "job.json").write_text("{")
-            (folder / "stdout").write_text("answers with")
             (folder / "lock").write_text(str(os.getpid()))
             assert try_lock(stack.enter_context((folder / "lock").open()))
         workspace = Workspace(RecentProjects(tmp_path / "recent"), choosable=False)
@@ -145,3 +145,41 @@ async def test_jobs_of_unknown_details_are_on_their_pages(trained_project: Path,
                 assert page.status_code == 200
                 assert all(f"/api/jobs/{number}/stop" in page.text for number in stops)
         workspace.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "address", "body"),
+    [
+        ("serve", "/api/serve", {"run": "run-1"}),
+        ("check", "/api/check", {"model": "run-1"}),
+        ("train", "/api/train", {}),
+        ("train", "/api/train/resume", {"run": "run-1"}),
+        (
+            "watch",
+            "/api/watch",
+            {"run": "run-1", "source": "0", "label": "red", "confidence": "0.5", "seconds": "1"},
+        ),
+    ],
+)
+async def test_of_several_requests_at_once_only_one_starts(
+    trained_project: Path, monkeypatch: pytest.MonkeyPatch, kind: str, address: str, body: dict[str, str]
+):
+    workspace = Workspace(RecentProjects(trained_project.parent / "recent"), choosable=False)
+    studio = workspace.open(trained_project)
+
+    def start(kind: str, arguments: Sequence[str], **details: object) -> Job:
+        folder = trained_project.parent / f"{len(studio.jobs.jobs) + 1}-{kind}"
+        studio.jobs.jobs.append(Job(folder, kind, tuple(arguments), 0.0, details))
+        return studio.jobs.jobs[-1]
+
+    monkeypatch.setattr(studio.jobs, "start", start)
+    transport = httpx.ASGITransport(create_app(workspace))
+    async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+        answers = await asyncio.gather(*(client.post(address, json=body) for _ in range(4)))
+    assert [job.kind for job in studio.jobs.jobs] == [kind]
+    refused = [answer.json()["error"] for answer in answers if answer.status_code == 400]
+    assert [answer.status_code for answer in answers].count(200) + len(refused) == 4
+    assert all("runs already" in sentence for sentence in refused)
+    assert len(refused) == (0 if kind == "check" else 3)
+    workspace.close()

@@ -84,7 +84,7 @@ async def use_live(request: Request) -> Response:
 def _use_values(studio: Studio) -> dict[str, Any]:
     server = studio.jobs.latest("serve")
     export = studio.jobs.latest("export")
-    ready = server is not None and server.running and "answers with" in server.output()
+    ready = server is not None and server.running and (not server.command or "answers with" in server.output())
     return {
         "runs": _usable_runs(studio),
         "formats": FORMATS,
@@ -134,28 +134,27 @@ async def start_server(request: Request) -> Response:
     values = await read_json(request)
     run = text_field(values, "run")
     await asyncio.to_thread(studio.runs.bundle, run)
-    if studio.jobs.active("serve") is not None:
-        raise UsageError("A server runs already: stop it first")
-    await asyncio.to_thread(_key, studio)
-    port = _free_port()
-    arguments = [
-        "serve",
-        f"{RUNS_FOLDER}/{run}/model.assay",
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--auth",
-        "--keys",
-        f"{STATE_FOLDER}/{KEYS_FOLDER}",
-        "--keep-uncertain",
-        UNCERTAIN_FOLDER,
-        "--request-log",
-        "none",
-    ]
-    examples = await asyncio.to_thread(studio.example_photos, run)
-    arguments += [word for name in examples for word in ("--example", name)]
-    return started(studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}"))
+    async with studio.only_one("serve"):
+        await asyncio.to_thread(_key, studio)
+        port = _free_port()
+        arguments = [
+            "serve",
+            f"{RUNS_FOLDER}/{run}/model.assay",
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "--auth",
+            "--keys",
+            f"{STATE_FOLDER}/{KEYS_FOLDER}",
+            "--keep-uncertain",
+            UNCERTAIN_FOLDER,
+            "--request-log",
+            "none",
+        ]
+        examples = await asyncio.to_thread(studio.example_photos, run)
+        arguments += [word for name in examples for word in ("--example", name)]
+        return started(studio.start("serve", arguments, run=run, port=port, address=f"http://{HOST}:{port}"))
 
 
 async def run_classes(request: Request) -> Response:
@@ -170,23 +169,22 @@ async def start_rule(request: Request) -> Response:
     values = await read_json(request)
     run = text_field(values, "run")
     classes = await asyncio.to_thread(studio.runs.classes, run)
-    if studio.jobs.active("watch") is not None:
-        raise UsageError("A rule runs already: stop it first")
-    try:
-        confidence, seconds = float(text_field(values, "confidence")), float(text_field(values, "seconds"))
-    except ValueError:
-        raise UsageError("Give confidence and seconds as numbers") from None
-    rule = CameraRule(
-        text_field(values, "source"),
-        text_field(values, "label"),
-        confidence,
-        seconds,
-        text_field(values, "program", ""),
-    )
-    if rule.label not in classes:
-        raise UsageError(f"The run {run} has no class {rule.label}")
-    arguments = rule.arguments(studio.project.folder, f"{RUNS_FOLDER}/{run}/model.assay")
-    return started(studio.start("watch", arguments, run=run, source=rule.source))
+    async with studio.only_one("watch"):
+        try:
+            confidence, seconds = float(text_field(values, "confidence")), float(text_field(values, "seconds"))
+        except ValueError:
+            raise UsageError("Give confidence and seconds as numbers") from None
+        rule = CameraRule(
+            text_field(values, "source"),
+            text_field(values, "label"),
+            confidence,
+            seconds,
+            text_field(values, "program", ""),
+        )
+        if rule.label not in classes:
+            raise UsageError(f"The run {run} has no class {rule.label}")
+        arguments = rule.arguments(studio.project.folder, f"{RUNS_FOLDER}/{run}/model.assay")
+        return started(studio.start("watch", arguments, run=run, source=rule.source))
 
 
 async def import_uncertain(request: Request) -> Response:

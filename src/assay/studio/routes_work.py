@@ -1,6 +1,7 @@
 """Routes of the steps Check, Train and Understand, and of all jobs."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from assay.studio.labels import LABELS_FILE
 from assay.studio.recipe_form import recipe_groups, training_arguments
 from assay.studio.runs import RUNS_FOLDER, cell_photos, matrix_rows, threshold_curve
 from assay.studio.security import REPORT_POLICY
-from assay.studio.service import Studio
+from assay.studio.service import RunsAlreadyError, Studio
 from assay.studio.training_view import is_search_over, training_view
 from assay.studio.understanding import mistake_cards, photos_used, report_photo, suspects
 
@@ -54,13 +55,14 @@ async def start_check(request: Request) -> Response:
     """Start a check."""
     studio = studio_of(request)
     values = await read_json(request)
-    if studio.jobs.active("check") is None:
-        _require(studio.check_problem())
-        arguments = ["check", LABELS_FILE, "--json", "--fail-on", "never"]
-        if model := text_field(values, "model", ""):
-            source = await asyncio.to_thread(studio.runs.label_check_source, model)
-            arguments += ["--model", source.relative_to(studio.project.folder).as_posix()]
-        studio.start("check", arguments, revision=studio.project.revision)
+    with suppress(RunsAlreadyError):
+        async with studio.only_one("check"):
+            _require(studio.check_problem())
+            arguments = ["check", LABELS_FILE, "--json", "--fail-on", "never"]
+            if model := text_field(values, "model", ""):
+                source = await asyncio.to_thread(studio.runs.label_check_source, model)
+                arguments += ["--model", source.relative_to(studio.project.folder).as_posix()]
+            studio.start("check", arguments, revision=studio.project.revision)
     return JSONResponse({"revision": studio.project.revision})
 
 
@@ -113,16 +115,15 @@ async def start_training(request: Request) -> Response:
     """Start a training."""
     studio = studio_of(request)
     values = await read_json(request)
-    if studio.jobs.active("train") is not None:
-        raise UsageError("A training runs already: wait for it, or stop it")
-    _require(studio.training_problem())
-    arguments = ["train", LABELS_FILE, *training_arguments(values)]
-    if (earlier := studio.runs.latest_split()) is not None:
-        # The same photos are held out, so that the runs can be compared.
-        arguments += ["--keep-splits", f"{RUNS_FOLDER}/{earlier}"]
-    name = studio.runs.new_name([str(job.details.get("run")) for job in studio.jobs.jobs if job.running])
-    arguments += ["--run", f"{RUNS_FOLDER}/{name}", "--json"]
-    return started(studio.start("train", arguments, run=name, revision=studio.project.revision))
+    async with studio.only_one("train"):
+        _require(studio.training_problem())
+        arguments = ["train", LABELS_FILE, *training_arguments(values)]
+        if (earlier := studio.runs.latest_split()) is not None:
+            # The same photos are held out, so that the runs can be compared.
+            arguments += ["--keep-splits", f"{RUNS_FOLDER}/{earlier}"]
+        name = studio.runs.new_name([str(job.details.get("run")) for job in studio.jobs.jobs if job.running])
+        arguments += ["--run", f"{RUNS_FOLDER}/{name}", "--json"]
+        return started(studio.start("train", arguments, run=name, revision=studio.project.revision))
 
 
 async def resume_training(request: Request) -> Response:
@@ -130,9 +131,8 @@ async def resume_training(request: Request) -> Response:
     studio = studio_of(request)
     run = text_field(await read_json(request), "run")
     await asyncio.to_thread(studio.runs.path, run)
-    if studio.jobs.active("train") is not None:
-        raise UsageError("A training runs already: wait for it, or stop it")
-    return started(studio.start("train", ["train", "--resume", f"{RUNS_FOLDER}/{run}", "--json"], run=run))
+    async with studio.only_one("train"):
+        return started(studio.start("train", ["train", "--resume", f"{RUNS_FOLDER}/{run}", "--json"], run=run))
 
 
 async def compare_runs(request: Request) -> Response:

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,17 @@ KEYS_FOLDER: Final = "keys"
 """Folder of the API keys, in the hidden folder of the project."""
 
 _MAX_CHECKED: Final = 8
+_RUNS_ALREADY: Final = {
+    "check": "A check runs already: wait for it, or stop it",
+    "serve": "A server runs already: stop it first",
+    "train": "A training runs already: wait for it, or stop it",
+    "watch": "A rule runs already: stop it first",
+}
+"""Kinds of jobs of which only one runs at a time, with what is said about a second one."""
+
+
+class RunsAlreadyError(UsageError):
+    """A job of a kind of which only one runs at a time was to be started again."""
 
 
 class Studio:
@@ -51,6 +62,7 @@ class Studio:
         self._classifier: tuple[Path, int, Classifier] | None = None
         self._classifier_lock = threading.Lock()
         self.explaining = asyncio.Lock()
+        self._starting = asyncio.Lock()
         self._prepare_thumbnails()
 
     def close(self) -> None:
@@ -67,6 +79,18 @@ class Studio:
         """Tell the pages that a job has changed."""
         self.jobs_revision += 1
         self.changes.notify()
+
+    @asynccontextmanager
+    async def only_one(self, kind: str) -> AsyncIterator[None]:
+        """Start a job of this kind in the block: of several requests at once only one starts.
+
+        Raises:
+            RunsAlreadyError: one runs already.
+        """
+        async with self._starting:
+            if self.jobs.active(kind) is not None:
+                raise RunsAlreadyError(_RUNS_ALREADY[kind])
+            yield
 
     def start(self, kind: str, arguments: Sequence[str], **details: object) -> Job:
         """Start a command, see `JobStore.start`, and tell the pages."""
