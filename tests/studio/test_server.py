@@ -11,6 +11,8 @@ import pytest
 from studio_projects import paint
 from studio_server import StudioServer, studio_server
 
+from assay.studio.security import new_token, stored_address
+
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 _PAGES = ("/photos", "/check", "/train", "/understand", "/try", "/use")
 
@@ -260,3 +262,35 @@ def test_a_restart_resumes(tmp_path: Path):
         assert (second.port, second.token) == (first.port, first.token)
         with first.client() as client:  # of a page that is still open
             assert client.get("/photos").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"port": 99999999},
+        {"port": 65536},
+        {"port": -5},
+        {"port": 0},
+        {"port": True},
+        {"port": "8321"},
+        {"token": "a" * 31 + "é"},
+        {"token": "a" * 31 + " "},
+        {"token": "a" * 32 + "\n"},
+        {"token": "a" * 23},
+        {"token": 7},
+    ],
+    ids=str,
+)
+def test_a_damaged_address_is_not_used(tmp_path: Path, values: dict[str, object]):
+    whole = {"token": new_token(), "port": 8321}
+    path = tmp_path / "address.json"
+    path.write_text(json.dumps(whole))
+    assert stored_address(tmp_path) == (whole["token"], 8321)
+    path.write_text(json.dumps({**whole, **values}))
+    assert stored_address(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 4000, '{"token": "x"}'])
+def test_an_address_file_of_something_else_is_not_used(tmp_path: Path, text: str):
+    (tmp_path / "address.json").write_text(text)
+    assert stored_address(tmp_path) is None

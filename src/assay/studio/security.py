@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import re
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -28,6 +29,8 @@ REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inl
 """Of a report, which has its styles inside and no scripts."""
 
 _TOKEN_BYTES: Final = 24
+_TOKEN: Final = re.compile(rf"[A-Za-z0-9_-]{{{_TOKEN_BYTES},}}")
+_MAX_PORT: Final = 65535
 _ADDRESS_FILE: Final = "address.json"
 _FORBIDDEN: Final = "Open the address that `assay studio` printed: it contains the token of this session.\n"
 _SECURITY: Final = SecurityHeaders(CONTENT_SECURITY_POLICY)
@@ -95,15 +98,15 @@ def new_token() -> str:
 
 
 def stored_address(folder: Path) -> tuple[str, int] | None:
-    """Return token and port of the last session, so that open pages work again; None if there was none."""
+    """Return token and port of the last session, so that open pages work again; None without a valid file."""
     try:
         values = json.loads(read_text(folder / _ADDRESS_FILE, 4096))
         token, port = values["token"], values["port"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not isinstance(token, str) or len(token) < _TOKEN_BYTES or not isinstance(port, int):
-        return None
-    return token, port
+    is_token = isinstance(token, str) and _TOKEN.fullmatch(token) is not None
+    is_port = isinstance(port, int) and not isinstance(port, bool) and 0 < port <= _MAX_PORT
+    return (token, port) if is_token and is_port else None
 
 
 def store_address(folder: Path, token: str, port: int) -> None:
