@@ -64,7 +64,10 @@ class ComputePool:
                 tasks.popleft()[1].cancel()
 
     def _run_next(self) -> None:
-        work, future = self._urgent.popleft() if self._urgent else self._other.popleft()
+        try:
+            work, future = self._urgent.popleft()
+        except IndexError:  # without asking before, since another thread may take the last one
+            work, future = self._other.popleft()
         result, error = None, None
         if not future.cancelled():
             try:
