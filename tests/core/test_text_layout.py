@@ -34,6 +34,7 @@ def test_percent_and_number_with_digits():
 @pytest.mark.parametrize(
     ("count", "nouns", "text"),
     [
+        (30, ("epoch",), "30 epochs"),
         (0, ("photo",), "0 photos"),
         (1, ("new photo",), "1 new photo"),
         (1200, ("new photo",), "1,200 new photos"),

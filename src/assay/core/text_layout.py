@@ -39,10 +39,11 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     Args:
         count: the number.
         noun: in the singular; its last word is counted.
-        plural: by default the noun with `s`, or with `es` after `s`, `x`, `ch` and `sh`.
+        plural: by default the noun with `s`, or with `es` after `s`, `x`, `ch` (but not in epoch) and `sh`.
     """
     if plural is None:
-        plural = f"{noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+        sibilant = noun.endswith(("s", "x", "ch", "sh")) and not noun.endswith("epoch")
+        plural = f"{noun}{'es' if sibilant else 's'}"
     return f"{count:,} {noun if count == 1 else plural}"
 
 

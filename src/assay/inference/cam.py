@@ -49,11 +49,14 @@ class Cam:
 
 
 def linear_head(weights: Mapping[str, np.ndarray], classes: int) -> np.ndarray | None:
-    """Return the weights, float32 [C, D], of a head that is one linear layer with an output for each class, or None."""
+    """Return the weights of a head that is one linear layer, float32 [C, D] if the bundle is consistent, or None.
+
+    A head with more outputs than classes adds the probabilities of labels, and is not linear.
+    """
     if {name for name in weights if name.startswith(_HEAD)} != _LINEAR:
         return None
     matrix = weights["head.fc.weight"]
-    return np.array(matrix, dtype=np.float32) if matrix.ndim == 2 and len(matrix) == classes else None
+    return np.array(matrix, dtype=np.float32) if matrix.ndim == 2 and len(matrix) <= classes else None
 
 
 def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndarray:
