@@ -142,15 +142,15 @@ def test_batches_with_all_threads_run_one_at_a_time(network: Network):
 
 
 class Busy:
-    """Occupies threads of a pool until it is told to end."""
+    """Occupies a thread of a pool until `end`."""
 
-    def __init__(self, pool: ComputePool, threads: int) -> None:
+    def __init__(self, pool: ComputePool) -> None:
         self._end = threading.Event()
-        self._work = [pool.submit(lambda: self._end.wait(10)) for _ in range(threads)]
+        self._work = pool.submit(lambda: self._end.wait(10))
 
     async def end(self) -> None:
         self._end.set()
-        await asyncio.gather(*self._work)
+        await self._work
 
 
 async def _turns() -> None:
@@ -158,14 +158,22 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
+async def _two_items_that_wait(
+    network: Network,
+) -> tuple[Batcher[int, int], list[Busy], list[asyncio.Task[BatchResult[int]]]]:
+    """A batcher with two items, whose pool has two threads, both occupied."""
+    pool = ComputePool(2)
+    batcher = _batcher(network, batch=8, pool=pool)
+    decoding = [Busy(pool), Busy(pool)]
+    asking = [asyncio.create_task(batcher.submit(number)) for number in range(2)]
+    await _turns()
+    assert len(batcher) == 2
+    return batcher, decoding, asking
+
+
 def test_items_wait_for_an_efficient_batch_while_all_threads_have_work(network: Network):
     async def ask() -> None:
-        pool = ComputePool(2)
-        batcher = _batcher(network, batch=8, pool=pool)
-        decoding = [Busy(pool, 1), Busy(pool, 1)]
-        asking = [asyncio.create_task(batcher.submit(number)) for number in range(2)]
-        await _turns()
-        assert len(batcher) == 2
+        batcher, decoding, asking = await _two_items_that_wait(network)
         asking.append(asyncio.create_task(batcher.submit(2)))
         await _turns()
         assert len(batcher) == 0
@@ -179,12 +187,7 @@ def test_items_wait_for_an_efficient_batch_while_all_threads_have_work(network: 
 
 def test_a_batch_starts_with_fewer_items_once_a_thread_is_idle(network: Network):
     async def ask() -> None:
-        pool = ComputePool(2)
-        batcher = _batcher(network, batch=8, pool=pool)
-        decoding = [Busy(pool, 1), Busy(pool, 1)]
-        asking = [asyncio.create_task(batcher.submit(number)) for number in range(2)]
-        await _turns()
-        assert len(batcher) == 2
+        _, decoding, asking = await _two_items_that_wait(network)
         await decoding[0].end()
         await asyncio.gather(*asking)
         assert network.batches == [[0, 1]]
@@ -197,7 +200,7 @@ def test_images_that_wait_to_be_decoded_are_decoded_before_a_small_batch(network
     async def ask() -> None:
         pool = ComputePool(1)
         batcher = _batcher(network, batch=8, pool=pool)
-        busy = Busy(pool, 1)
+        busy = Busy(pool)
         decoded = pool.submit(lambda: list(network.batches))
         asking = asyncio.create_task(batcher.submit(1))
         await _turns()
@@ -211,7 +214,7 @@ def test_images_that_wait_to_be_decoded_are_decoded_before_a_small_batch(network
 def test_a_model_without_batches_does_not_wait(network: Network):
     async def ask() -> int:
         pool = ComputePool(1)
-        batcher, busy = _batcher(network, batch=1, pool=pool), Busy(pool, 1)
+        batcher, busy = _batcher(network, batch=1, pool=pool), Busy(pool)
         other = pool.submit(lambda: len(network.batches))
         asking = asyncio.create_task(batcher.submit(4))
         await _turns()

@@ -1,4 +1,4 @@
-"""Pages of the studio in a real browser."""
+"""Pages of the studio in a real browser, and what every page must fulfil."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from page_looks import LOOKS
+from studio_browser import fair
 
 from assay.recipe import PreprocessSpec, ServeSpec
 from assay.serving.auth.keys import KeyManager
@@ -51,19 +51,12 @@ def _opened(browser: Any, url: str, width: int, scheme: str = "light") -> Iterat
     assert [item for item in complaints if "status of 4" not in item] == []
 
 
-def _fair(page: Any) -> None:
-    """Nothing sticks out, and axe finds nothing at all."""
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found = Axe().run(page).response["violations"]
-    assert [(item["impact"], item["id"], item["nodes"][0]["html"]) for item in found] == []
-
-
 def _file(photo: bytes, name: str = "photo.jpg") -> dict[str, Any]:
     return {"name": name, "mimeType": "image/jpeg", "buffer": photo}
 
 
 def test_photo_is_classified_when_chosen(page: Any, painted: Callable[..., bytes]):
-    _fair(page)
+    fair(page)
     page.set_input_files("#photo-file", _file(painted((230, 20, 30), (64, 80))))
     answer = page.locator("#photo-answer .answer")
     answer.wait_for()
@@ -78,7 +71,7 @@ def test_photo_is_classified_when_chosen(page: Any, painted: Callable[..., bytes
     assert box["x"] - frame["x"] == pytest.approx(12 / 64 * frame["width"], abs=1)
     assert (box["width"], box["height"]) == pytest.approx((frame["width"] * 40 / 64, frame["height"] / 2), abs=1)
     assert "31 % of the photo" in page.locator("#photo-view figcaption").inner_text()
-    _fair(page)
+    fair(page)
 
     page.get_by_role("img", name="Heat map of photo.jpg").wait_for()
     assert page.locator("#photo-view .box").is_visible()
@@ -97,10 +90,10 @@ def test_every_view_is_accessible(browser: Any, url: str, painted: Callable[...,
             opened.get_by_role("tab", name=tab).click()
             if tab == "About":
                 opened.get_by_role("heading", name="Intended use").wait_for()
-            _fair(opened)
+            fair(opened)
         opened.goto(f"{url}/relabel")
         opened.get_by_text("start the server with --keep-uncertain").wait_for()
-        _fair(opened)
+        fair(opened)
 
 
 def test_examples_are_classified_with_a_click(browser: Any, serve, make_bundle, painted, tmp_path: Path):
@@ -114,7 +107,7 @@ def test_examples_are_classified_with_a_click(browser: Any, serve, make_bundle, 
             opened.locator("#photo-answer .answer", has_text=name).wait_for()
             opened.get_by_role("img", name=f"Heat map of {name}.jpg").wait_for()
         assert opened.get_by_role("button", name="Example blue.jpg").get_attribute("aria-pressed") == "true"
-        _fair(opened)
+        fair(opened)
 
 
 def test_unknown_result_shows_the_label_of_the_api(wide: Any, url: str, painted: Callable[..., bytes]):
@@ -177,7 +170,7 @@ def test_invalid_file_shows_an_error_with_its_name_escaped(page: Any):
     error = page.locator("#photo-error:not(:empty)")
     error.wait_for()
     assert error.inner_text() == f"{HOSTILE}: Invalid image format. Allowed formats: jpg, jpeg, png"
-    _fair(page)
+    fair(page)
 
 
 def test_too_large_photo_is_not_sent(wide: Any, tmp_path: Path):
@@ -217,7 +210,7 @@ def test_live_tab(page: Any):
         page.click("#live-toggle")
     page.locator("#live-label", has_text="green").wait_for(state="attached")
     assert page.locator("#live-view .box").is_visible()
-    _fair(page)
+    fair(page)
     page.get_by_role("tab", name="Photo").click()
     assert page.evaluate("document.querySelector('#live-view video').srcObject") is None
 
@@ -235,11 +228,11 @@ def test_batch_tab_and_history(page: Any, painted: Callable[..., bytes]):
         *(f"{number}.jpg" for number in range(5)),
         "'=cmd.jpg",
     ]
-    _fair(page)
+    fair(page)
     page.get_by_role("tab", name="History").click()
     page.locator("#history-list img").nth(4).wait_for()
     assert page.locator("#history-list li").count() == 5
-    _fair(page)
+    fair(page)
     page.click("#history-clear")
     assert page.locator("#history-empty").is_visible()
 
@@ -251,7 +244,7 @@ def test_health_and_model_card(page: Any):
     assert "healthy" in result
     assert "colours, version" in result
     assert page.locator("#card table").count() >= 1
-    _fair(page)
+    fair(page)
 
 
 def test_keyboard_only(wide: Any):

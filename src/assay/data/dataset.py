@@ -161,11 +161,13 @@ class Dataset:
         """
         pairs = [(name, source) for name in self.classes for source in mapping[name]]
         index = {pair: place for place, pair in enumerate(pairs)}
-        found = [(sample.label, sample.source_label or "", sample) for sample in samples]
-        for label, source, sample in found:
-            if (label, source) not in index:
-                raise AssayError(f"{sample.id} has no label that data.class_mapping combines into {label!r}")
-        return np.array([index[label, source] for label, source, _ in found], dtype=np.int64)
+        targets = []
+        for sample in samples:
+            target = index.get((sample.label, sample.source_label or ""))
+            if target is None:
+                raise AssayError(f"{sample.id} has no label that data.class_mapping combines into {sample.label!r}")
+            targets.append(target)
+        return np.array(targets, dtype=np.int64)
 
     def counts(self, split: Split | None = None) -> dict[str, int]:
         """Return the number of samples per class, in class order, of one split or (None) of all."""
