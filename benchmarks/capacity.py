@@ -5,13 +5,17 @@
 
 The model is a queue M/G/c: requests arrive at random, and c cores take the next one that waits. The mean wait is the
 approximation of Allen and Cunneen; the tail of the wait is exponential, which is exact for exponential service times.
+Where more threads than cores are ready, as when several servers, their balancer and their clients are on one machine,
+the operating system divides the cores among all requests in progress: `shared_wait` and `simulate_shared`.
 The simulation makes no approximation: it draws service times from the same two kinds of requests, and one queue an
 instance, to which a balancer sends each request where the fewest are in progress.
 
-Source: A. O. Allen, Probability, Statistics, and Queueing Theory, 2nd edition (1990), sections 5.2.3 and 5.4.
+Sources: A. O. Allen, Probability, Statistics, and Queueing Theory, 2nd edition (1990), sections 5.2.3 and 5.4;
+F. P. Kelly, Reversibility and Stochastic Networks (1979), section 3.3 (symmetric queues).
 """
 
 import argparse
+import heapq
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -107,6 +111,53 @@ def predict(service: Service, rate: float, cores: int) -> Times:
     tail = wait / waiting * math.log(100 * waiting) if waiting > 0.01 else 0.0
     slowest = service.seconds * (service.scv * gammaincinv(1 / service.scv, 0.99) if service.scv else 1.0)
     return Times(wait, wait + service.mean, max(tail + service.seconds, slowest))
+
+
+def shared_wait(service: Service, rate: float, cores: int) -> float:
+    """Return by how many seconds requests are longer because they share the cores: processor sharing, M/G/c-PS.
+
+    Each of n requests in progress has a core, or c / n of one if there are more than c. The mean is that of a queue
+    M/M/c whatever the distribution of the processor time, because the queue is symmetric.
+
+    Raises:
+        ValueError: the cores cannot serve that rate.
+    """
+    load = rate * service.mean
+    return erlang_c(cores, load) * service.mean / (cores - load)
+
+
+def simulate_shared(service: Service, rate: float, cores: int, *, requests: int = 100_000, seed: int = 0) -> Times:
+    """Return the times of a simulation of processor sharing: Poisson arrivals at one machine.
+
+    `wait` is what a response is longer than its processor time. The first tenth of the requests does not count.
+    """
+    rng = np.random.default_rng(seed)
+    arrivals, needed = np.cumsum(rng.exponential(1 / rate, requests)), service.draw(rng, requests)
+    # `served` is the processor time that a request would have got that is in progress from the start on: a request
+    # ends when it has grown by the time that the request needs.
+    running: list[tuple[float, int]] = []
+    now, served, ends = 0.0, 0.0, np.empty(requests)
+
+    def advance(until: float) -> None:
+        nonlocal now, served
+        while running:
+            slowness = max(len(running) / cores, 1.0)
+            end = now + (running[0][0] - served) * slowness
+            if end > until:
+                served += (until - now) / slowness
+                break
+            served, number = heapq.heappop(running)
+            now = ends[number] = end
+        now = until
+
+    for number, arrival in enumerate(arrivals):
+        advance(arrival)
+        heapq.heappush(running, (served + needed[number], number))
+    advance(math.inf)
+    counted = slice(requests // 10, None)
+    responses = (ends - arrivals)[counted]
+    wait = float((responses - needed[counted]).mean())
+    return Times(wait, float(responses.mean()), float(np.quantile(responses, 0.99)))
 
 
 def simulate(

@@ -65,6 +65,23 @@ def test_model_agrees_with_the_simulation(instances: int, cores: int, share: flo
     assert capacity.predict(service, rate, instances * cores).response == pytest.approx(found.response, rel=0.15)
 
 
+@pytest.mark.parametrize("scv", [0.0, 0.1, 1.0, 3.0])
+@pytest.mark.parametrize(("cores", "share"), [(1, 0.5), (2, 0.3), (2, 0.7), (8, 0.8)])
+def test_shared_cores_agree_with_the_simulation_whatever_the_distribution(cores: int, share: float, scv: float):
+    service = capacity.Service(scv=scv)
+    rate = share * cores / service.mean
+    found = capacity.simulate_shared(service, rate, cores, requests=60_000)
+    expected = service.mean + capacity.shared_wait(service, rate, cores)
+    assert expected == pytest.approx(found.response, rel=0.06)
+    assert found.wait == pytest.approx(found.response - service.mean, abs=0.02 * service.mean)
+
+
+def test_requests_alone_on_a_core_take_their_processor_time():
+    found = capacity.simulate_shared(capacity.Service(scv=0.0), 0.01, 1, requests=1_000)
+    assert found.response == pytest.approx(capacity.Service().mean, rel=1e-3)
+    assert found.p99 == pytest.approx(capacity.Service().mean)
+
+
 def test_plan_keeps_its_limits():
     service = capacity.Service()
     for rate in (0.1, 10, 1_000, 100_000):
