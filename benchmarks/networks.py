@@ -24,7 +24,7 @@ Times = dict[str, dict[str, list[float]]]
 
 def measure(place: Place, say: Callable[[str], None]) -> tuple[Times, list[str]]:
     """Return the times, and what went wrong with whom; only a failure of Assay or of the baseline raises."""
-    rounds, seconds = (1, 1.0) if place.quick else (4, 2.5)
+    rounds, seconds = (1, 1.0) if place.quick else (5, 2.5)
     python = str(rivals_python())
     commands = {
         "Assay": [sys.executable, str(HERE / "contender.py")],

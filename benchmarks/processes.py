@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 BASELINES = HERE / "baselines"
 RIVALS_PYTHON = HERE.parent / ".venv" / "bench" / "bin" / "python"
 """The interpreter of the baselines' environment, which `make bench` makes."""
+_STAT = Path("/proc/stat")
 
 
 class BenchmarkError(Exception):
@@ -81,6 +83,24 @@ def rivals_python() -> Path:
     if not RIVALS_PYTHON.exists():
         raise BenchmarkError(f"{RIVALS_PYTHON} is missing: `make bench` makes the baselines' environment")
     return RIVALS_PYTHON
+
+
+def processors_in_use(seconds: float = 2.0) -> float:
+    """Return how many processors are in use now, as a mean over some seconds; the load average lags by minutes.
+
+    0 where /proc/stat is missing.
+    """
+    if not _STAT.exists():
+        return 0.0
+    before = _busy_ticks()
+    time.sleep(seconds)
+    return (_busy_ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
+
+
+def _busy_ticks() -> int:
+    # user, nice, system, idle, iowait, irq, softirq, steal, of all processors
+    ticks = [int(value) for value in _STAT.read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4]
 
 
 def run_json(command: list[str], environment: Mapping[str, str], timeout: float = 900) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Section:
         date: when it ended.
         rows: the figures.
         seconds: duration.
-        load: load average of the minute before, and of its last minute.
+        load: processors that other programs used just before, and just after.
         failures: reasons why something could not be measured.
         raw: everything that was measured.
     """

@@ -8,7 +8,6 @@ the others go on.
 
 import argparse
 import contextlib
-import os
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from processes import HERE, BenchmarkError, Place, rivals_python
+from processes import HERE, BenchmarkError, Place, processors_in_use, rivals_python
 from processor_class import CLASSES, own_class
 from results import ClassResults, Section, read_results, write_results
 from suite import BENCHMARKS, summary
@@ -76,11 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _section(name: str, place: Place) -> Section:
-    benchmark, begin, before = BENCHMARKS[name], time.perf_counter(), os.getloadavg()[0]
+    benchmark, before, begin = BENCHMARKS[name], processors_in_use(), time.perf_counter()
 
     def section(**values: Any) -> Section:
-        load = (before, os.getloadavg()[0])
         seconds, date = time.perf_counter() - begin, time.strftime("%Y-%m-%d %H:%M %Z")
+        load = (before, processors_in_use())
         return Section(name, benchmark.title, date, seconds=seconds, load=load, **values)
 
     try:

@@ -121,7 +121,7 @@ def assay_command(place: Place) -> list[str]:
 
 def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
     """Return requests a second and what else was measured, by server, one value a round; and what failed."""
-    rounds, seconds = (1, 2.0) if place.quick else (3, 8.0)
+    rounds, seconds = (1, 2.0) if place.quick else (5, 6.0)
     requests = Requests(sorted((place.work / "photos").glob("*.jpg")))
     python = str(rivals_python())
     commands = {"Assay": assay_command(place), PLAIN: [python, str(BASELINES / "flask_eager.py"), "PORT"]}

@@ -8,7 +8,6 @@ some minutes. All processes share the processors of this machine; the page lists
 import argparse
 import asyncio
 import json
-import os
 import resource
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import redis
 from capacity import Service as ServiceCost
 from capacity import shared_wait, simulate_shared
 from client import Requests, closed_loop
-from processes import HERE, BenchmarkError
+from processes import HERE, BenchmarkError, processors_in_use
 from system_faults import Results, Round, measure_faults
 from system_load import Locust, Row, count_accepted, cpu_limits, cpu_seconds, replay
 from system_site import PROGRAMS, TIERS, Site, find, get, make_photos, wait_for
@@ -218,7 +217,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, help="requests per second during faults")
     parser.add_argument("--out", type=Path, default=HERE / "SYSTEM.md", help="the page to write")
     wanted = parser.parse_args()
-    results, begin, load = Results(), time.monotonic(), os.getloadavg()[0]
+    results, load, begin = Results(), processors_in_use(), time.monotonic()
     try:
         for name in PROGRAMS:
             find(name)
@@ -250,7 +249,8 @@ def main() -> int:
         return 130
     options = "".join(f" {part}" for part in sys.argv[1:])
     options = f' SYSTEM="{options.strip()}"' if options else ""
-    write_page(wanted.out, results, options, (load, os.getloadavg()[0]), time.monotonic() - begin)
+    seconds = time.monotonic() - begin
+    write_page(wanted.out, results, options, (load, processors_in_use()), seconds)
     print(f"{wanted.out} is written; {len(results.missed)} targets missed")
     return 1 if results.missed else 0
 

@@ -203,6 +203,9 @@ class Site:
             "models__threads": 1,
             "auth__required": True,
             "auth__proxies": json.dumps(["127.0.0.1/32"]),
+            # Replays count as wrong keys; they are to be refused because of their nonce.
+            "auth__max_failures_per_minute": 600_000,
+            "auth__max_failures_burst": 20_000,
             "limits__tiers": json.dumps(TIERS),
             # With the default of 40 ms workers count by themselves whenever the processors are busy.
             "limits__redis_timeout": 1,
