@@ -21,6 +21,8 @@ TOLD = {
         "count": 200,
         "bound": 0.95,
         "coverage": 0.4,
+        "answered": 80,
+        "correct": 79,
     },
     "test": {"answered": {"count": 50, "answered": 20, "coverage": 0.4, "precision": 0.95, "out_of_distribution": 2}},
 }
@@ -91,7 +93,7 @@ def test_summary_of_a_finished_run():
     assert "temperature 1.5: ECE 0.100 → 0.050" in text
     assert "coverage 40.0 % of 50 photos at confidence ≥ 0.930, precision 95.0 %" in text
     assert "99.0 % precision cannot be guaranteed from 200 held-out photos" in text
-    assert "the guarantee is 95.0 %" in text
+    assert "at 40.0 % coverage 79 of 80 are correct, the guarantee is 95.0 %" in text
     kept = describe_confidence({**TOLD, "calibration": {**TOLD["calibration"], "temperature": 1.0}}, "test")
     assert "not recalibrated" in kept
     reached = describe_confidence({**TOLD, "abstaining": {**TOLD["abstaining"], "reached": True}}, "test")

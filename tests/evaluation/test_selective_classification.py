@@ -13,6 +13,7 @@ from assay.evaluation import Predictions, compute_metrics, precision_coverage_cu
 from assay.evaluation.selective_classification import (
     GUARANTEE_CONFIDENCE,
     MIN_NOVELTY_PHOTOS,
+    PrecisionCoverageCurve,
     choose_threshold,
     count_answers,
     curve_from_dict,
@@ -116,6 +117,35 @@ def test_few_images_do_not_reach_the_target(make: Callable[..., Predictions]):
     assert not selection.reached
     assert (selection.answered, selection.coverage, selection.precision) == (20, 1.0, 1.0)
     assert selection.bound == pytest.approx(0.1 ** (1 / 20))
+
+
+def _curve(make: Make, wrong: list[bool]) -> PrecisionCoverageCurve:
+    """Return the curve of images that are ordered by confidence, the most confident first."""
+    sure = np.linspace(0.99, 0.6, len(wrong))
+    first = np.where(wrong, 1 - sure, sure)
+    rows = np.stack([first, 1 - first], axis=1)
+    return precision_coverage_curve(make([0] * len(wrong), list(map(int, wrong)), classes="ab", probabilities=rows))
+
+
+@pytest.mark.parametrize("effect", [1.0, 5.0, 50.0])
+def test_without_a_guarantee_the_precision_on_held_out_images_reaches_the_target(make: Make, effect: float):
+    curve = _curve(make, [n >= 30 and n % 5 == 0 for n in range(200)])
+    selection = choose_threshold(curve, 200, 0.99, effect)
+    assert not selection.reached
+    assert (selection.answered, selection.precision) == (30, 1.0)
+    lower = choose_threshold(curve, 200, 0.9, effect)
+    assert lower.precision is not None
+    assert lower.precision >= 0.9
+    assert lower.answered >= 30
+
+
+def test_if_the_most_confident_image_is_wrong_large_groups_do_not_lower_the_threshold(make: Make):
+    curve = _curve(make, [n == 0 or (n >= 40 and n % 3 == 0) for n in range(200)])
+    alone, grouped = (choose_threshold(curve, 200, 0.99, effect) for effect in (1.0, 5.0))
+    assert not alone.reached
+    assert alone.threshold == grouped.threshold
+    assert grouped.precision is not None
+    assert grouped.precision > 0.95
 
 
 def test_out_of_distribution_images_count_against_coverage(make: Callable[..., Predictions]):

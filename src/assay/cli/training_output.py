@@ -158,9 +158,11 @@ def _guarantee_text(chosen: Mapping[str, Any]) -> str:
     if chosen.get("design_effect", 1) > _RELATED:
         independent = chosen["count"] / chosen["design_effect"]
         photos += f", which count as {independent:.0f} because of their groups"
-    guarantee = f"at {format_percent(chosen['coverage'])} coverage the guarantee is {format_percent(chosen['bound'])}"
-    reached = "is guaranteed" if chosen["reached"] else "cannot be guaranteed"
-    return f"{target} precision {reached} {photos}; {guarantee}"
+    coverage, bound = format_percent(chosen["coverage"]), format_percent(chosen["bound"])
+    if chosen["reached"]:
+        return f"{target} precision is guaranteed {photos}; at {coverage} coverage the guarantee is {bound}"
+    found = f"{chosen['correct']:,} of {chosen['answered']:,} are correct, the guarantee is {bound}"
+    return f"{target} precision cannot be guaranteed {photos}; at {coverage} coverage {found}"
 
 
 _PRINT_INTERVAL = 10.0  # seconds between the lines of a head that is fitted to kept embeddings

@@ -89,8 +89,7 @@ class ThresholdSelection:
 
     Attributes:
         target: the required precision.
-        reached: whether `bound` is at least `target`. If not, no threshold reaches it, and `threshold` is the one with
-            the highest bound.
+        reached: whether `bound` is at least `target`. If not, no threshold reaches it: see `choose_threshold`.
         threshold: lowest confidence that is answered, 0-1.
         count: validation images, answered or not.
         answered: answered images.
@@ -185,7 +184,9 @@ def choose_threshold(
         design_effect: see `group_design_effect`; the bound counts this many images as one.
 
     Returns:
-        The threshold; if none reaches the target, the one with the highest bound (`reached` is false).
+        The threshold. If none reaches the target (`reached` is false), the one with the highest bound among those whose
+        precision on these images is at least `target`; if there are none either, the one with the highest bound for
+        independent images, because large groups would favour a low threshold.
 
     Raises:
         AssayError: the curve is empty.
@@ -194,7 +195,7 @@ def choose_threshold(
         raise AssayError("no photos to choose a threshold on: give the validation split more photos")
     bounds = precision_lower_bound(curve.correct / design_effect, curve.answered / design_effect)
     proven = np.flatnonzero(bounds >= target)
-    row = int(proven[0]) if proven.size else int(bounds.argmax())
+    row = int(proven[0]) if proven.size else _most_precise(curve, target, bounds)
     return ThresholdSelection(
         target=target,
         reached=bool(proven.size),
@@ -205,6 +206,14 @@ def choose_threshold(
         bound=float(bounds[row]),
         design_effect=design_effect,
     )
+
+
+def _most_precise(curve: PrecisionCoverageCurve, target: float, bounds: FloatArray) -> int:
+    """Return the row of the curve to use if no bound reaches the target."""
+    observed = curve.precision >= target
+    if observed.any():
+        return int(np.where(observed, bounds, -1.0).argmax())
+    return int(precision_lower_bound(curve.correct, curve.answered).argmax())
 
 
 def precision_lower_bound(
