@@ -199,8 +199,12 @@ def test_the_classifier_is_served_and_stopped(browser: Any, trained: StudioServe
         page.goto(f"{trained.url}/use")
         page.click("#start-server")
         page.locator("#curl").wait_for()
-        address = page.locator("a", has_text="http://127.0.0.1").get_attribute("href")
+        address = page.locator("a code", has_text="http://127.0.0.1").inner_text()
         key = page.locator("#api-key").inner_text()
+        with page.context.expect_page() as served:
+            page.locator("a", has_text=address).click()
+        served.value.get_by_text("Ready: 2 classes").wait_for()
+        served.value.close()
         photo = {"image": (colours / "red" / "001.png").read_bytes()}
         answer = httpx.post(f"{address}/classify", files=photo, headers={"Authorization": f"Bearer {key}"}, timeout=60)
         assert answer.status_code == 200

@@ -282,6 +282,22 @@ def test_api_key_form(browser: Any, serve, make_bundle, painted: Callable[..., b
     page.close()
 
 
+def test_a_link_with_the_key_opens_the_page_with_it(browser: Any, serve, make_bundle, tmp_path: Path):
+    manager = KeyManager(tmp_path / "keys")
+    key = manager.token(manager.create("a visitor", "bronze", ("classify",)))
+    server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_delay=0)
+    page = browser.new_page()
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(f"{server.url}/?tab=photo#key={key}")
+    page.get_by_text("Ready: 3 classes").wait_for()
+    assert page.url == f"{server.url}/?tab=photo"
+    assert not any(key in url.partition("#")[0] for url in requested)
+    page.reload()
+    page.get_by_text("Ready: 3 classes").wait_for()
+    page.close()
+
+
 def test_labelling_page_without_stored_photos(browser: Any, url: str):
     page = browser.new_page()
     page.goto(f"{url}/relabel")

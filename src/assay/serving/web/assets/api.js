@@ -14,7 +14,16 @@ export class ApiError extends Error {
 
 export const onKey = (listener) => keyListeners.push(listener);
 
+// Store the key of an address that ends in "#key=...", and remove it from the address. A fragment is never sent to a server.
+function takeKeyOfAddress() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (!key) return;
+  sessionStorage.setItem(STORAGE_KEY, key);
+  history.replaceState(history.state, "", location.pathname + location.search);
+}
+
 export function setUpKey() {
+  takeKeyOfAddress();
   byId("key").value = sessionStorage.getItem(STORAGE_KEY) ?? "";
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
