@@ -90,21 +90,24 @@ def test_photos(run: Run, count: int) -> list[Path]:
 
 
 def main() -> None:
-    """Train what is missing and write the result after every run."""
+    """Train what is missing and write the result of all finished runs after each."""
     parser = runs.parser(__doc__)
     parser.add_argument("--epochs", type=int, default=15, help="epochs of every run (default: 15, as the recipe)")
-    parser.add_argument("--only", nargs="*", default=DATA_SETS, choices=DATA_SETS, help="data sets")
+    parser.add_argument("--only", nargs="*", default=DATA_SETS, choices=DATA_SETS, help="data sets to train on")
     parser.add_argument("--small", action="store_true", help="leave out the deeper network")
     options = parser.parse_args()
     rows: list[Row] = []
     classes: dict[str, list[dict[str, object]]] = {}
     watched = None
-    for data_set in options.only:
+    for data_set in DATA_SETS:
         data = data_sources.locate(data_set, options.runs, options.data)
-        for variant, overrides in list(VARIANTS.items())[: 1 if options.small else None]:
+        for number, (variant, overrides) in enumerate(VARIANTS.items()):
             settings = (*overrides, f"train.epochs={options.epochs}")
-            number = list(VARIANTS).index(variant)
             folder = options.runs / NAME / f"{data_set}-{options.epochs}-epochs-{number}"
+            wanted = data_set in options.only and not (options.small and number)
+            earlier = Run(folder)
+            if not wanted and not (earlier.has_splits and earlier.done):
+                continue
             run = runs.train(data, load_recipe(NAME, settings), folder)
             name = f"{data_set}, {variant}"
             row, classes[name] = result_row(name, f"{NAME} {' '.join(settings)}", run, folder)
