@@ -8,6 +8,7 @@ the others go on.
 
 import argparse
 import contextlib
+import os
 import platform
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         about = _machine(known)
         if limited:
             about["instructions limited to"] = CLASSES[processor].name
+            # This process classifies too: what requests are compared with.
+            os.environ.update(CLASSES[processor].limit)
         whole = not (wanted.quick or wanted.no_rivals)
         kept = _earlier(wanted.out, processor, about) if wanted.only and whole else {}
         for number, name in enumerate(chosen):
