@@ -62,6 +62,21 @@ def test_decision_follows_the_measurements(trained: TrainResult, path: Path) -> 
     )
 
 
+def test_int8_model_may_have_the_limits_of_fp32(
+    colours: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = train_classifier(colours, tiny, tmp_path / "run")
+    path, before = trained.run.bundle, Bundle.open(trained.run.bundle).info
+    monkeypatch.setattr(quantize, "_accurate_enough", lambda _: True)
+    monkeypatch.setattr(quantize, "_time_engines", lambda *_: {"fp32": 2.0, "int8": 1.0})
+    outcome = quantize_bundle(path, trained.dataset, calibrate=False)
+    assert outcome.kept
+    assert outcome.confidence is None
+    after = Bundle.open(path).info
+    assert after.precision == "int8"
+    assert (after.temperature, after.thresholds) == (before.temperature, before.thresholds)
+
+
 def test_int8_model_has_its_own_limits(trained: TrainResult, path: Path) -> None:
     bundle = Bundle.open(path)
     images = np.stack([Classifier.load(path).preprocess.read(item.read()) for item in trained.dataset.samples])

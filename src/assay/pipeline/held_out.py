@@ -35,6 +35,10 @@ class HeldOut(Protocol):
     def groups(self) -> Sequence[str | None]:
         """The groups of the images that `predictions` returns; None: in no group."""
 
+    @property
+    def by_final_network(self) -> "HeldOut":
+        """The images that the final network itself, or its backbone, predicts; often these."""
+
     def predictions(self, classifier: Classifier) -> Predictions:
         """Return its predictions at temperature 1, with embeddings.
 
@@ -75,6 +79,11 @@ class ValidationSplit:
         """The groups of the `val` split."""
         return [sample.group for sample in self.dataset.part("val")]
 
+    @property
+    def by_final_network(self) -> HeldOut:
+        """Itself."""
+        return self
+
     def predictions(self, classifier: Classifier) -> Predictions:
         """Predict the `val` split."""
         return predict_dataset(classifier, self.dataset, self.dataset.part("val"), self.progress, cached=self.cached)
@@ -87,6 +96,48 @@ class ValidationSplit:
     def distances(self, novelty: NoveltyDetector, predictions: Predictions) -> Distances:
         """Return the distances of the `val` split, which the detector was not fitted to."""
         return novelty.distance(_embedding(predictions))
+
+
+@dataclass(frozen=True)
+class FineTunedFolds:
+    """Images predicted by networks that were fine-tuned without them, like the final one without the `val` split.
+
+    They are several times as many as those of the `val` split, to which only the novelty limit is fitted: each network
+    has embeddings of its own.
+
+    Attributes:
+        held_out: predictions of the networks of all folds at temperature 1, without embeddings.
+        groups: of these images.
+        split: the `val` split, which the final network predicts.
+    """
+
+    held_out: Predictions
+    groups: Sequence[str | None]
+    split: ValidationSplit
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """False: the final network was not trained on the `val` split."""
+        return False
+
+    @property
+    def by_final_network(self) -> HeldOut:
+        """The `val` split."""
+        return self.split
+
+    def predictions(self, classifier: Classifier) -> Predictions:
+        """Return the predictions of the folds' networks, which have the precision of training."""
+        del classifier
+        return self.held_out
+
+    def training(self, classifier: Classifier) -> Predictions:
+        """Predict a sample of the `train` split."""
+        return self.split.training(classifier)
+
+    def distances(self, novelty: NoveltyDetector, predictions: Predictions) -> Distances:
+        """Raise `ValueError`, since `predictions` are without embeddings."""
+        del novelty, predictions
+        raise ValueError("networks of folds have embeddings of their own: use by_final_network")
 
 
 @dataclass(frozen=True)
@@ -124,6 +175,11 @@ class CrossFittedHeads:
     def groups(self) -> Sequence[str | None]:
         """The groups of the held-out images, fold after fold."""
         return [self.samples[row].group for row in self.fit.rows]
+
+    @property
+    def by_final_network(self) -> HeldOut:
+        """Itself: the backbone is the same."""
+        return self
 
     def predictions(self, classifier: Classifier) -> Predictions:
         """Apply the head of every fold to the embeddings of its held-out images by a classifier."""

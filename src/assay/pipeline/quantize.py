@@ -135,6 +135,7 @@ def quantize_bundle(
     dataset: Dataset,
     *,
     held_out: HeldOut | None = None,
+    calibrate: bool = True,
     progress: Progress = no_progress,
 ) -> QuantizationResult:
     """Quantize a calibrated bundle's model; keep the int8 model if it is as accurate and faster.
@@ -148,6 +149,7 @@ def quantize_bundle(
         dataset: its `train` split gives the ranges of the activations.
         held_out: the images that give the accuracy; None: the `val` split. If the head was trained on that split too,
             the int8 model gets the temperature and thresholds of the fp32 model.
+        calibrate: whether it gets temperature and thresholds of its own; otherwise it gets those of the fp32 model.
         progress: called during prediction.
 
     Raises:
@@ -156,7 +158,7 @@ def quantize_bundle(
     """
     bundle = Bundle.open(path)
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
-    calibrates = held_out is not None or not uses_validation_images(bundle.info)
+    calibrate = calibrate and (held_out is not None or not uses_validation_images(bundle.info))
     held_out = held_out or ValidationSplit(dataset, recipe.train.seed, progress=progress)
     plain = _uncalibrated(bundle, bundle.model("fp32"), "fp32")
     images = _training_images(dataset, plain, recipe, _CALIBRATION_IMAGES)
@@ -188,7 +190,7 @@ def quantize_bundle(
                 break
     if not outcome.kept:
         return outcome
-    if not calibrates:
+    if not calibrate:
         amend_bundle(bundle, {"precision": "int8", "others": {"fp32": _fp32_settings(bundle)}}, int8=model)
         return outcome
     return replace(outcome, confidence=store_int8_model(bundle, model, found, recipe.abstain, held_out))

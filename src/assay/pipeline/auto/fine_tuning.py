@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from assay.core.progress import Progress
 from assay.data import Sample
+from assay.evaluation import Predictions
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.fine_tuning_plan import FineTuningPlan
 from assay.pipeline.auto.probe import LinearProbe, Protocol, load_head
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import preprocessed_images
+from assay.pipeline.dataset_evaluation import labelled_predictions
+from assay.pipeline.held_out import FineTunedFolds, HeldOut, ValidationSplit
 from assay.recipe import Recipe
 from assay.training import EpochListener, History, LabeledImages, fit
 from assay.training.feature_extraction import compute_embeddings
@@ -45,12 +49,23 @@ class FineTuned:
         scores: by share, on held-out images.
         baseline: scores of the probe on the same images, with heads trained on the same images.
         history: of the network trained on the `train` split.
+        samples: the held-out images.
+        held_out: predictions of the networks of the folds on them by share, at temperature 1, without embeddings; empty
+            if only the network of the `train` split was trained.
     """
 
     networks: Mapping[float, Network]
     scores: Mapping[float, HeldOutScores]
     baseline: HeldOutScores
     history: History
+    samples: Sequence[Sample]
+    held_out: Mapping[float, Predictions]
+
+    def held_out_images(self, share: float, split: ValidationSplit) -> HeldOut:
+        """Return the images that the confidence of a network is fitted to: those of the folds, or the `val` split."""
+        if share not in self.held_out:
+            return split
+        return FineTunedFolds(self.held_out[share], [sample.group for sample in self.samples], split)
 
 
 def fine_tune(
@@ -122,7 +137,18 @@ def fine_tune(
     for network in networks.values():
         with torch.no_grad():
             network.head.fc.bias.add_(torch.from_numpy(protocol.offsets).to(network.head.fc.bias))
-    return FineTuned(networks, {share: scores(parts) for share, parts in logits.items()}, scores(baseline), history)
+    held_out_predictions = {
+        share: labelled_predictions(protocol.dataset.classes, samples, softmax(np.concatenate(parts), axis=1), None)
+        for share, parts in (logits.items() if len(folds) > 1 else ())
+    }
+    return FineTuned(
+        networks,
+        {share: scores(parts) for share, parts in logits.items()},
+        scores(baseline),
+        history,
+        samples,
+        held_out_predictions,
+    )
 
 
 def average_weights(before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

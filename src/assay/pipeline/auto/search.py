@@ -305,7 +305,7 @@ class _Search:
             return TrainedModel(probe.network, probe.recipe, probe.spec, held_out)
         share, tuned = self._tuned
         split = ValidationSplit(self.dataset, self.protocol.seed, progress=self.progress)
-        return TrainedModel(tuned.networks[share], probe.recipe, probe.spec, split)
+        return TrainedModel(tuned.networks[share], probe.recipe, probe.spec, tuned.held_out_images(share, split))
 
     def _compare_probe(self, probe: LinearProbe, begin: float, *, slower: bool = False) -> None:
         """Record a probe begun at a time of the clock, and keep it if it is better than the best one before."""

@@ -6,6 +6,7 @@ import { grid as makeGrid } from "./grid.js";
 import { attempt, say } from "./messages.js";
 import { openPhoto } from "./photo_dialog.js";
 import { setUpShots } from "./shots.js";
+import { isUndo, undo } from "./undo.js";
 
 const MAX_KEYS = 9;
 const photos = new Map(); // by id, in the order of the project
@@ -141,9 +142,8 @@ async function edit(action, label) {
   await sync();
 }
 
-async function undo() {
-  const answer = await attempt(() => call("/api/undo", { body: {} }));
-  if (answer?.undone) say(t("undone", { what: answer.undone }));
+async function undoAndSync() {
+  await undo();
   await sync();
 }
 
@@ -163,11 +163,7 @@ async function editClass(body) {
 // Keys work while the grid has the focus.
 byId("grid").addEventListener("keydown", (event) => {
   if (event.altKey) return;
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
-    event.preventDefault();
-    undo();
-    return;
-  }
+  if (isUndo(event)) undoAndSync();
   if (event.ctrlKey || event.metaKey) return;
   if (event.key === "Delete") edit("leave_out");
   else if (event.key === "0") edit("unlabel");
@@ -175,7 +171,7 @@ byId("grid").addEventListener("keydown", (event) => {
 });
 
 byId("search").addEventListener("input", () => draw({ keepScroll: false }));
-byId("undo").addEventListener("click", undo);
+byId("undo").addEventListener("click", undoAndSync);
 byId("select-all").addEventListener("click", (event) => {
   grid.selectAll();
   if (event.detail) byId("grid").focus(); // after a click, keys label the photos at once
