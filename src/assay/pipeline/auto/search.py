@@ -7,24 +7,19 @@ candidate replaces the best one before only if it is better by more than noise o
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import inf, log
-
-import numpy as np
+from math import inf
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress
-from assay.data import Dataset, Sample
-from assay.evaluation.predictions import evenly_spaced
-from assay.image import inspect
+from assay.data import Dataset
 from assay.nets import ClassifierNetwork as Network
-from assay.nets.pretrained import local_networks
 from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, read_candidates, write_candidates
 from assay.pipeline.auto.fine_tuning import FineTuned, fine_tune
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan
 from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol, fit_probe, probe_name, with_discriminant
+from assay.pipeline.auto.probe_changes import probe_changes
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
 from assay.pipeline.calibrate import ConfidenceCalibration
@@ -32,7 +27,6 @@ from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bu
 from assay.pipeline.held_out import ValidationSplit
 from assay.pipeline.run_folder import Run
 from assay.recipe import PreprocessSpec, Recipe
-from assay.recipe.preprocess import MAX_SIZE
 from assay.training import EpochListener, History, TrainingInterruptedError
 from assay.training.lightning_trainer import interrupted
 
@@ -40,14 +34,6 @@ CandidateListener = Callable[[Candidate], None]
 PlanListener = Callable[[FineTuningPlan], None]
 NetworkListener = Callable[[str], None]
 
-_MEASURED_IMAGES = 64
-_SAME_SHAPE = log(1.1)
-"""Logarithm of the aspect ratio below which photos count as square."""
-_MORE_DETAIL = 1.25
-"""Longer side of the photos, as a multiple of the input, above which a larger input is tried."""
-_LARGER = 1.43
-_SIZE_STEP = 32
-_LARGER_BACKBONES = ("efficientnet-lite1", "efficientnet-lite2", "resnet18", "resnet34", "resnet50", "resnet50v2")
 _NO_EPOCHS = History((), 0, stopped_early=False, seconds=0.0)
 
 
@@ -154,17 +140,16 @@ class _Search:
 
     def try_probes(self) -> None:
         """Try other geometries, a larger input, other backbones and mirror images; each keeps what was best before."""
-        for preprocess, net in self._changes():
-            recipe = _changed(self._probe.recipe, preprocess, net)
+        for change in probe_changes(self.protocol.samples, self.recipe):
+            recipe = change.apply(self._probe.recipe)
             name = probe_name(recipe)
             if self._is_perfect or name in {candidate.name for candidate in self.candidates}:
                 continue
             passes = 2 if recipe.net.flip_average else 1
             cost = passes * (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
             seconds = cost * self._probe_seconds
-            if name not in self._before and self._left < seconds + self._reserved(
-                changes_shape="resize_mode" in preprocess
-            ):
+            reserved = self._reserved(changes_shape=change.is_shape)
+            if name not in self._before and self._left < seconds + reserved:
                 self._skip(name, "no time left" if self._left < seconds else "fine-tuning needs the time")
                 continue
             begin = self.clock()
@@ -174,7 +159,7 @@ class _Search:
             except AssayError as error:
                 self._skip(name, str(error))
                 continue
-            self._compare_probe(probe, begin, slower=bool(net) or "size" in preprocess)
+            self._compare_probe(probe, begin, slower=change.is_slower)
 
     def try_two_heads(self) -> None:
         """Average the head of the best probe with one by discriminant analysis: predictions take no longer."""
@@ -319,47 +304,6 @@ class _Search:
     def _record_probe(self, probe: LinearProbe, seconds: float, reason: str, *, kept: bool) -> None:
         outcome: Outcome = "kept" if kept else "not kept"
         self.record(Candidate.tried(probe.name, probe.scores, outcome, reason, seconds=seconds, after=self._elapsed))
-
-    def _changes(self) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
-        """Yield changes of the preprocessing and of the network."""
-        sides = _region_sides(self.protocol.samples, self.recipe.preprocess)
-        if len(sides) and float(np.median(np.abs(np.log(sides[:, 0] / sides[:, 1])))) > _SAME_SHAPE:
-            for mode in ("stretch", "crop", "letterbox"):
-                yield {"resize_mode": mode}, {}
-        size = self.recipe.preprocess.size
-        if len(sides) and float(np.median(sides.max(axis=1))) >= _MORE_DETAIL * size:
-            larger = min(MAX_SIZE, round(size * _LARGER / _SIZE_STEP) * _SIZE_STEP)
-            if larger > size:
-                yield {"size": larger}, {}
-        named, local = self.recipe.train.auto.backbones, local_networks()
-        if named is None:
-            # A file of weights belongs to one network.
-            published = self.recipe.net.weights == "imagenet"
-            named = tuple(name for name in _LARGER_BACKBONES if published and name in local)
-        for name in named:
-            # Mean and standard deviation are those of the weights.
-            yield {"mean": None, "std": None}, {"name": name, "weights": "imagenet"}
-        yield {}, {"flip_average": True}
-
-
-def _changed(recipe: Recipe, preprocess: dict[str, object], net: dict[str, object]) -> Recipe:
-    return recipe.model_copy(
-        update={
-            "preprocess": recipe.preprocess.model_copy(update=preprocess),
-            "net": recipe.net.model_copy(update=net),
-        }
-    )
-
-
-def _region_sides(samples: tuple[Sample, ...], spec: PreprocessSpec) -> np.ndarray:
-    """Return width and height of the region of interest of some photos in pixels, float64 [N, 2]."""
-    left, top, right, bottom = spec.roi
-    share = np.array([right - left, bottom - top]) * spec.center_crop
-    found = []
-    for sample in evenly_spaced(samples, _MEASURED_IMAGES):
-        with suppress(OSError, AssayError):
-            found.append(inspect(sample.read()))
-    return np.array([(image.width, image.height) for image in found], dtype=np.float64).reshape(-1, 2) * share
 
 
 def _is_interrupt(error: BaseException) -> bool:

@@ -1,0 +1,93 @@
+"""What the search changes in the best probe: resize mode, input size, backbone, and averaging with mirror images."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import log
+from typing import NamedTuple
+
+import numpy as np
+
+from assay.core.errors import AssayError
+from assay.data import Sample
+from assay.evaluation.predictions import evenly_spaced
+from assay.image import inspect
+from assay.nets.pretrained import local_networks
+from assay.recipe import PreprocessSpec, Recipe
+from assay.recipe.preprocess import MAX_SIZE
+
+_MEASURED_IMAGES = 64
+_SAME_SHAPE = log(1.1)
+"""Logarithm of the aspect ratio below which photos count as square."""
+_MORE_DETAIL = 1.25
+"""Longer side of the photos, as a multiple of the input, above which a larger input is tried."""
+_LARGER = 1.43
+_SIZE_STEP = 32
+_LARGER_BACKBONES = ("efficientnet-lite1", "efficientnet-lite2", "resnet18", "resnet34", "resnet50", "resnet50v2")
+
+
+class ProbeChange(NamedTuple):
+    """Changes of the best probe's recipe.
+
+    Attributes:
+        preprocess: changed settings of the preprocessing.
+        net: changed settings of the network.
+    """
+
+    preprocess: dict[str, object]
+    net: dict[str, object]
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """Return the changed recipe."""
+        return recipe.model_copy(
+            update={
+                "preprocess": recipe.preprocess.model_copy(update=self.preprocess),
+                "net": recipe.net.model_copy(update=self.net),
+            }
+        )
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether predictions take longer."""
+        return bool(self.net) or "size" in self.preprocess
+
+    @property
+    def is_shape(self) -> bool:
+        """Whether it is another way to fit photos into the input."""
+        return "resize_mode" in self.preprocess
+
+
+def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeChange]:
+    """Yield the changes that suit the photos, in the order in which they are tried.
+
+    Args:
+        samples: training and validation images, of which some are measured.
+        recipe: of the run.
+    """
+    sides, size = _region_sides(samples, recipe.preprocess), recipe.preprocess.size
+    if len(sides) and float(np.median(np.abs(np.log(sides[:, 0] / sides[:, 1])))) > _SAME_SHAPE:
+        for mode in ("stretch", "crop", "letterbox"):
+            yield ProbeChange({"resize_mode": mode}, {})
+    if len(sides) and float(np.median(sides.max(axis=1))) >= _MORE_DETAIL * size:
+        larger = min(MAX_SIZE, round(size * _LARGER / _SIZE_STEP) * _SIZE_STEP)
+        if larger > size:
+            yield ProbeChange({"size": larger}, {})
+    named, local = recipe.train.auto.backbones, local_networks()
+    if named is None:
+        # A file of weights belongs to one network.
+        published = recipe.net.weights == "imagenet"
+        named = tuple(name for name in _LARGER_BACKBONES if published and name in local)
+    for name in named:
+        # Mean and standard deviation are those of the weights.
+        yield ProbeChange({"mean": None, "std": None}, {"name": name, "weights": "imagenet"})
+    yield ProbeChange({}, {"flip_average": True})
+
+
+def _region_sides(samples: Sequence[Sample], spec: PreprocessSpec) -> np.ndarray:
+    """Return width and height of the region of interest of some photos in pixels, float64 [N, 2]."""
+    left, top, right, bottom = spec.roi
+    share = np.array([right - left, bottom - top]) * spec.center_crop
+    found = []
+    for sample in evenly_spaced(samples, _MEASURED_IMAGES):
+        with suppress(OSError, AssayError):
+            found.append(inspect(sample.read()))
+    return np.array([(image.width, image.height) for image in found], dtype=np.float64).reshape(-1, 2) * share

@@ -1,0 +1,52 @@
+"""Which changes of the best probe are tried depends on the photos and the recipe."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from assay.data.loading import load_split_dataset
+from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes
+from assay.recipe import Recipe, load_recipe
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe("default", ["train.auto.backbones=[]", *overrides])
+
+
+def changes(folder: Path, size: tuple[int, int], settings: Recipe) -> list[ProbeChange]:
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        for number in range(6):
+            colour = (40 * number, 200, 10) if label == "a" else (10, 40 * number, 200)
+            Image.new("RGB", size, colour).save(folder / label / f"{number}.png")
+    dataset = load_split_dataset(folder, settings.data, 0)
+    return list(probe_changes(dataset.samples, settings))
+
+
+@pytest.mark.parametrize("size", [(320, 64), (64, 320)])
+def test_photos_that_are_not_square_are_fitted_in_three_ways(tmp_path: Path, size: tuple[int, int]):
+    found = changes(tmp_path, size, recipe())
+    assert [change.preprocess["resize_mode"] for change in found if change.is_shape] == ["stretch", "crop", "letterbox"]
+    assert {"size": 320} in [change.preprocess for change in found]
+
+
+def test_small_square_photos_are_only_averaged_with_mirror_images(tmp_path: Path):
+    (only,) = changes(tmp_path, (224, 224), recipe())
+    assert only.net == {"flip_average": True}
+    assert only.is_slower
+    assert not only.is_shape
+
+
+def test_the_region_of_interest_is_what_counts(tmp_path: Path):
+    wide = changes(tmp_path, (224, 224), recipe("preprocess.roi=[0, 0, 1, 0.3]"))
+    assert any(change.is_shape for change in wide)
+
+
+def test_named_backbones_get_the_statistics_of_their_weights(tmp_path: Path):
+    found = changes(tmp_path, (64, 64), recipe("train.auto.backbones=[resnet18]"))
+    change = next(change for change in found if "name" in change.net)
+    settings = recipe("preprocess.mean=[0.1, 0.2, 0.3]", "preprocess.std=[1, 1, 1]")
+    changed = change.apply(settings)
+    assert (changed.net.name, changed.net.weights, changed.preprocess.mean) == ("resnet18", "imagenet", None)
+    assert settings.preprocess.mean == (0.1, 0.2, 0.3)
