@@ -44,6 +44,18 @@ def test_stage_curve_and_time_left(job: Job):
     assert view.best.name == "probe"
 
 
+def test_the_candidate_that_is_tried_now_is_named(job: Job):
+    assert not training_view(job).trying
+    add(job, {"event": "trying", "name": "probe"})
+    assert training_view(job).trying == "probe"
+    add(job, KEPT)
+    assert not training_view(job).trying
+    add(job, {"event": "trying", "name": "larger"}, {"event": "epoch", "epoch": 1, "val_accuracy": 0.5})
+    assert training_view(job).trying == "larger"
+    add(job, WORSE, {"event": "search_end"})
+    assert not training_view(job).trying
+
+
 def test_a_search_that_has_ended_is_not_stopped_to_keep_the_best(job: Job):
     assert not training_view(job).can_keep_best
     add(job, KEPT)

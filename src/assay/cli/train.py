@@ -314,7 +314,7 @@ def training_callbacks(
 
 
 def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") -> "TrainCallbacks":
-    """Return callbacks that write events: settings, data, candidate, plan, epoch and search_end."""
+    """Return callbacks that write events: settings, data, trying, candidate, plan, epoch and search_end."""
     from dataclasses import asdict
 
     from assay.data import SPLITS
@@ -330,6 +330,7 @@ def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") ->
             warnings=list(dataset.warnings),
         ),
         on_epoch=lambda row: log.write("epoch", **asdict(row)),
+        on_try=lambda name: log.write("trying", name=name),
         on_candidate=lambda candidate: log.write("candidate", **candidate.to_dict()),
         on_search_end=lambda: log.write("search_end"),
         on_plan=lambda plan: log.write("plan", seconds=plan.seconds, epochs=plan.recipe.train.epochs),

@@ -58,6 +58,8 @@ class TrainCallbacks:
     """Called when the dataset is loaded and split."""
     on_epoch: EpochListener | None = None
     """Called after every epoch."""
+    on_try: Callable[[str], None] | None = None
+    """Called before every candidate of the strategy `auto` that is tried, with its name."""
     on_candidate: Callable[[Candidate], None] | None = None
     """Called after every candidate of the strategy `auto`."""
     on_plan: Callable[[FineTuningPlan], None] | None = None
@@ -401,6 +403,7 @@ def _search(
             progress=callbacks.progress,
             # An experiment is interrupted as a whole.
             keep_best_on_interrupt=report,
+            on_try=callbacks.on_try,
             on_candidate=callbacks.on_candidate,
             on_plan=callbacks.on_plan,
             on_network=callbacks.on_network,

@@ -38,6 +38,7 @@ class TrainingView:
     Attributes:
         job: that trains.
         stage: what it does now.
+        trying: name of the candidate that is tried now; empty if there is none.
         share: of the stage that is done, 0-1; None: unknown.
         elapsed: seconds.
         left: seconds until the budget ends; None: there is no budget, or it has ended.
@@ -51,6 +52,7 @@ class TrainingView:
 
     job: Job
     stage: str
+    trying: str
     share: float | None
     elapsed: float
     left: float | None
@@ -88,6 +90,7 @@ def training_view(job: Job) -> TrainingView:
     return TrainingView(
         job=job,
         stage=_stage(job),
+        trying=_trying(job),
         share=_share(job),
         elapsed=job.seconds,
         left=left,
@@ -126,6 +129,11 @@ def _stage(job: Job) -> str:
         return "stopping"
     what = "" if job.progress is None else str(job.progress.get("what", ""))
     return what or "starting"
+
+
+def _trying(job: Job) -> str:
+    events = [item for item in job.events if item["event"] in ("trying", "candidate", "search_end")]
+    return str(events[-1].get("name", "")) if job.running and events and events[-1]["event"] == "trying" else ""
 
 
 def _share(job: Job) -> float | None:

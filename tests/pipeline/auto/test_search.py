@@ -72,7 +72,10 @@ def test_a_finished_run_can_be_resumed_with_the_same_bundle(trained: TrainResult
 
 def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
     settings = recipe("train.epochs=3", "train.batch_size=16")
-    result = train_classifier(wide, settings, tmp_path / "run")
+    tried: list[str] = []
+    result = train_classifier(wide, settings, tmp_path / "run", TrainCallbacks(on_try=tried.append))
+    # Averages of weights come from the same fine-tuning.
+    assert tried == [item.name for item in result.candidates if item.photos and "average of weights" not in item.name]
     names = [candidate.name for candidate in result.candidates]
     assert names[-3].startswith("fine-tuning from efficientnet-lite0, ")
     assert all(name.startswith("average of weights") for name in names[-2:])

@@ -32,7 +32,7 @@ from assay.training.lightning_trainer import interrupted
 
 CandidateListener = Callable[[Candidate], None]
 PlanListener = Callable[[FineTuningPlan], None]
-NetworkListener = Callable[[str], None]
+NameListener = Callable[[str], None]
 
 _NO_EPOCHS = History((), 0, stopped_early=False, seconds=0.0)
 
@@ -66,9 +66,10 @@ def search(
     *,
     progress: Progress,
     keep_best_on_interrupt: bool = True,
+    on_try: NameListener | None = None,
     on_candidate: CandidateListener | None = None,
     on_plan: PlanListener | None = None,
-    on_network: NetworkListener | None = None,
+    on_network: NameListener | None = None,
     on_epoch: EpochListener | None = None,
     on_end: Callable[[], None] | None = None,
     started: float | None = None,
@@ -83,6 +84,7 @@ def search(
         model: the recipe's network with its pretrained weights, and its preprocessing.
         progress: called during reading, embedding, fitting and training.
         keep_best_on_interrupt: whether Ctrl-C ends the search with the best candidate so far, once there is one.
+        on_try: called before every candidate that is tried, with its name.
         on_candidate: called after every candidate.
         on_plan: called before fine-tuning.
         on_network: called before each of several networks is fine-tuned, with its name.
@@ -95,7 +97,8 @@ def search(
         AssayError: images or weights cannot be read.
         TrainingInterruptedError: a termination signal, or Ctrl-C before the first candidate.
     """
-    state = _Search(run, dataset, recipe, progress, on_candidate, clock, clock() if started is None else started)
+    begin = clock() if started is None else started
+    state = _Search(run, dataset, recipe, progress, on_try, on_candidate, clock, begin)
     state.start(model)
     try:
         state.try_probes()
@@ -117,6 +120,7 @@ class _Search:
     dataset: Dataset
     recipe: Recipe
     progress: Progress
+    on_try: NameListener | None
     on_candidate: CandidateListener | None
     clock: Callable[[], float]
     started: float
@@ -131,6 +135,7 @@ class _Search:
         self.started -= max((candidate.after for candidate in earlier), default=0.0)
         self.protocol = Protocol.of(self.dataset, self.recipe)
         begin = self.clock()
+        self._trying(probe_name(self.recipe))
         self._probe = fit_probe(self.protocol, self.recipe, model, self.progress)
         self._probe_seconds = self.clock() - begin
         self._tuned: tuple[float, FineTuned] | None = None
@@ -153,6 +158,7 @@ class _Search:
                 self._skip(name, "no time left" if self._left < seconds else "fine-tuning needs the time")
                 continue
             begin = self.clock()
+            self._trying(name)
             try:
                 model = build_model(recipe, self.dataset, self.progress)
                 probe = fit_probe(self.protocol, recipe, model, self.progress)
@@ -169,11 +175,12 @@ class _Search:
             self._skip(f"{self._probe.name}, {TWO_HEADS}", "no time left")
             return
         begin = self.clock()
+        self._trying(f"{self._probe.name}, {TWO_HEADS}")
         probe = with_discriminant(self.protocol, self._probe)
         self._compare_probe(probe, begin)
 
     def try_fine_tuning(
-        self, on_plan: PlanListener | None, on_network: NetworkListener | None, on_epoch: EpochListener | None
+        self, on_plan: PlanListener | None, on_network: NameListener | None, on_epoch: EpochListener | None
     ) -> None:
         """Fine-tune the best probe, and average its weights with those of the probe."""
         name = f"fine-tuning from {self._probe.name.removeprefix('linear probe, ')}"
@@ -194,6 +201,7 @@ class _Search:
         if on_plan is not None:
             on_plan(plan)
         begin = self.clock()
+        self._trying(name)
         try:
             tuned = fine_tune(
                 self.protocol,
@@ -245,6 +253,10 @@ class _Search:
             return 0.0
         comparison, epochs = fitting
         return cost.of_epochs(comparison, cost.least if changes_shape else epochs)
+
+    def _trying(self, name: str) -> None:
+        if self.on_try is not None:
+            self.on_try(name)
 
     def _skip(self, name: str, reason: str) -> None:
         self.record(Candidate(name=name, outcome="not tried", reason=reason))
