@@ -147,6 +147,34 @@ def test_damaged_tars_are_refused(shards: Path, photos: dict[str, list[bytes]], 
             list_shards(path)
 
 
+def test_photos_after_a_damaged_header_are_not_lost(shards: Path, tmp_path: Path):
+    whole = (shards / "photos-0.tar").read_bytes()
+    place = whole.index(b"red/1.png")
+    damaged = {
+        "header.tar": whole[:place] + b"\xff" * 100 + whole[place + 100 :],
+        "half.tar": whole[: place + 200],
+        "two.tar": whole + whole,
+    }
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(AssayError, match=f"{name} is damaged, or several tars in one file: there is data after"):
+            list_shards(tmp_path / name)
+    # Some programs write no end, and zero bytes may follow.
+    end = whole.rindex(b"IEND") + 8
+    end += -end % 512
+    for number, content in enumerate((whole[:end], whole + bytes(5 << 20))):
+        (tmp_path / f"{number}.tar").write_bytes(content)
+        assert len(list_shards(tmp_path / f"{number}.tar").samples) == 6
+
+
+def test_a_long_chain_of_headers_is_refused(tmp_path: Path):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1
+    (tmp_path / "chain.tar").write_bytes((header.tobuf() + bytes(512)) * 5000)
+    with pytest.raises(AssayError, match=r"chain.tar is not an uncompressed tar, or it is damaged"):
+        list_shards(tmp_path / "chain.tar")
+
+
 def test_links_and_paths_outside_are_only_names(photos: dict[str, list[bytes]], tmp_path: Path):
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:

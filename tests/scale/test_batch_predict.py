@@ -7,6 +7,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -81,6 +82,96 @@ def test_a_file_with_missing_rows_is_reported(make_job: MakeJob, many_photos: Pa
     parquet.write_table(parquet.read_table(part).slice(1), part)
     with pytest.raises(AssayError, match=r"part-000001.parquet has 255 rows: delete it and repeat"):
         _run(make_job(), many_photos)
+
+
+def test_relative_inputs_of_another_folder_are_other_inputs(
+    make_job: MakeJob, many_photos: Path, tmp_path, monkeypatch
+):
+    for name in ("one", "two"):
+        (tmp_path / name / "photos").mkdir(parents=True)
+        (tmp_path / name / "photos" / "a.png").write_bytes((many_photos / "000.png").read_bytes())
+    monkeypatch.chdir(tmp_path / "one")
+    _run(make_job(), "photos")
+    (tmp_path / "out" / "part-000000.parquet").unlink()
+    monkeypatch.chdir(tmp_path)
+    _run(make_job(), "one/photos")
+    assert parquet.read_table(tmp_path / "out").column("path").to_pylist() == ["photos/a.png"]
+    monkeypatch.chdir(tmp_path / "two")
+    with pytest.raises(UsageError, match=r"was begun with another setting \(inputs\)"):
+        _run(make_job(), "photos")
+
+
+@pytest.mark.parametrize("name", ["empty.parquet", "empty.tar"])
+def test_files_without_photos_are_refused(name: str, make_job: MakeJob, tmp_path: Path):
+    if name.endswith(".tar"):
+        with tarfile.open(tmp_path / name, "w") as archive:
+            archive.addfile(tarfile.TarInfo("notes.txt"))
+    else:
+        parquet.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / name)
+    with pytest.raises(UsageError, match=f"{name}: there are no photos in these files"):
+        _run(make_job(), tmp_path / name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_output_folder_is_reported(make_job: MakeJob, many_photos: Path, tmp_path: Path):
+    out, photo = tmp_path / "out", many_photos / "000.png"
+    _run(make_job(), photo)
+    (out / "part-000000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(AssayError, match=r"part-000000.parquet is damaged \(.*\): delete it and repeat the command"):
+        _run(make_job(), photo)
+    (out / "_assay.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(AssayError, match=r"_assay.json is damaged: give another output folder"):
+        _run(make_job(), photo)
+    with pytest.raises(UsageError, match=r"000.png is a file: give a folder"):
+        _run(replace(make_job(), out=str(photo)), photo)
+
+
+def test_a_damaged_table_is_reported(make_job: MakeJob, many_photos: Path, tmp_path: Path):
+    table = tmp_path / "bytes.parquet"
+    parquet.write_table(pa.table({"image": [(many_photos / "000.png").read_bytes()] * 3}), table, use_dictionary=False)
+    whole = table.read_bytes()
+    table.write_bytes(whole[:4] + b"\xff" * 20 + whole[24:])
+    advice = r"bytes.parquet cannot be read \(.*\): replace it if it is damaged, and repeat the command"
+    with pytest.raises(AssayError, match=advice):
+        _run(make_job(), table)
+    table.write_bytes(b"no Parquet file")
+    with pytest.raises(AssayError, match=advice):
+        _run(make_job(), table)
+    table.write_bytes(whole)
+    _run(make_job(), table)
+
+
+def test_names_that_are_not_utf8(make_job: MakeJob, many_photos: Path, tmp_path: Path):
+    with tarfile.open(tmp_path / "a\udce9.tar", "w") as archive:
+        archive.add(many_photos / "000.png", "\udcff.png")
+    _run(make_job(), tmp_path / "a\udce9.tar")
+    assert parquet.read_table(tmp_path / "out").column("path").to_pylist() == [rf"{tmp_path}/a\xe9.tar/\xff.png"]
+
+
+def test_file_urls_are_written_like_paths(make_job: MakeJob, many_photos: Path, tmp_path: Path):
+    _run(make_job(f"file://{tmp_path}/new/out"), many_photos / "000.png")
+    assert parquet.read_table(tmp_path / "new" / "out").num_rows == 1
+
+
+def test_errors_of_a_store_are_sentences(colour_bundle: Path, many_photos: Path, tmp_path: Path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    assay = Path(sys.executable).with_name("assay")
+    for source, out, more, reason in (
+        (
+            "s3://bucket/photos",
+            tmp_path / "out",
+            {},
+            "s3://bucket/photos cannot be read (Unable to locate credentials)",
+        ),
+        (many_photos, "s3://bucket/out", keys, "s3://bucket/out cannot be read (Could not connect to the endpoint URL"),
+    ):
+        command = [assay, "predict", colour_bundle, source, "--out", out, "--cluster", "local"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment | more)
+        assert (result.returncode, len(result.stderr.splitlines())) == (1, 1), result.stderr
+        assert f"assay: {reason}" in result.stderr
+        assert "check the address and the credentials" in result.stderr
 
 
 def test_parquet_files_give_the_answers_of_the_files(

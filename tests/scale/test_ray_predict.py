@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,14 +50,20 @@ def test_the_files_are_those_of_one_machine(
 
 
 def _compare_files(bundle: str, photos: str, expected: str, bucket: str, folder: str) -> None:
+    os.environ["TMPDIR"] = folder
     job = _job(bundle, f"{folder}/out")
     with ray_cluster(cpus=2, memory=_MEMORY) as ray:
         summary = _predict(job, ray, photos)
         assert (summary.count, summary.unreadable) == (598, 2)
         assert _files(Path(job.out)) == _files(Path(expected))
 
+        # The processes of the cluster keep the working directory in which it was started.
+        os.chdir(photos)
+        assert _predict(_job(bundle, "../relative"), ray, "000.png").count == 1
+
         fsspec.filesystem("s3").put_file(f"{photos}/001.png", "photos/one/001.png")
         assert _predict(_job(bundle, f"{bucket}/by-ray"), ray, f"{bucket}/one").count == 1
+    assert not list(Path(tempfile.gettempdir()).glob("assay-ray-*"))
 
 
 def _kill(title: str) -> bool:
@@ -121,3 +128,11 @@ def _shorten_a_table(bundle: str, folder: str) -> None:
 
         with pytest.raises(AssayError, match=r"table.parquet has fewer rows than when the photos were listed"):
             predict_partitions(job, classifier, [str(table)], shortened)
+
+        def without_list(partitions: Sequence[int]) -> Iterator[PartitionResult]:
+            results = run(partitions)
+            (Path(job.out) / "_photos" / "00000.parquet").unlink()
+            return results
+
+        with pytest.raises(AssayError, match=r"cluster failed \(FileNotFoundError: .*_photos/00000.parquet"):
+            predict_partitions(job, classifier, [str(table)], without_list)

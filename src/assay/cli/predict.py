@@ -181,7 +181,7 @@ def _write_partitions(job: "PredictJob", inputs: list[str], cluster: Cluster, sk
 
 def _print_summary(summary: "BatchSummary", out: str) -> int:
     """Print counts and the first errors; return the number of unreadable photos."""
-    earlier = f" ({counted(summary.resumed, 'result')} from the interrupted run)" if summary.resumed else ""
+    earlier = f" ({counted(summary.resumed, 'result')} from an earlier run)" if summary.resumed else ""
     echo(f"{counted(summary.count, 'photo')} classified, {summary.unreadable} unreadable: {out}{earlier}")
     for example in summary.examples:
         echo(f"assay: {example}", err=True)

@@ -28,6 +28,7 @@ _CLASS_SUFFIX, _JSON_SUFFIX = ".cls", ".json"
 _LABEL_NAMES: Final = ("label", "cls", "class")
 _MAX_LABEL_BYTES: Final = 4096
 _MAX_JSON_BYTES: Final = 1 << 20
+_END_BLOCK: Final = 1 << 20
 
 
 class Member(NamedTuple):
@@ -122,8 +123,20 @@ def members(stream: BinaryIO, name: str) -> Iterator[Member]:
                 if found.size < 0 or found.offset_data + found.size > end:
                     raise AssayError(f"{name} is truncated: {found.name} ends after the file; copy it again")
                 yield Member(posixpath.normpath(found.name).lstrip("/"), ShardRef(found.offset_data, found.size))
-    except (tarfile.TarError, ValueError, EOFError) as error:
+            _require_end(stream, archive.offset, name)
+    except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
         raise AssayError(f"{name} is not an uncompressed tar, or it is damaged ({error})") from None
+
+
+def _require_end(stream: BinaryIO, offset: int, name: str) -> None:
+    """Raise AssayError unless only zero bytes follow: the library takes a damaged header for the end of a tar."""
+    stream.seek(offset)
+    while block := stream.read(_END_BLOCK):
+        if any(block):
+            raise AssayError(
+                f"{name} is damaged, or several tars in one file: there is data after its end, at byte {offset:,} or "
+                "later; copy it again, or give each tar a file of its own"
+            )
 
 
 def _records(shard: Path, listing: Listing) -> Iterator[_Record]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 from pyarrow import parquet
 
 from assay.core.errors import AssayError, UsageError
@@ -16,17 +17,17 @@ from assay.image.ignore_rules import SkippedFiles
 from assay.inference import Classifier, PrecisionChoice
 from assay.inference.batch_predict import PROGRESS_LABEL, BatchSummary
 from assay.scale import storage
+from assay.scale.parquet_photos import error_text
 from assay.scale.partitions import PartitionResult, decode_partition, partition_file, write_partition
 from assay.scale.photo_list import (
     PARTITION_PHOTOS,
+    STATE_FILE,
     list_photos,
     partition_count,
     read_photo_list,
     write_photo_list,
 )
 
-_STATE_FILE: Final = "_assay.json"
-"""Written when all photos are listed."""
 _MAX_EXAMPLES: Final = 5
 _READERS: Final = 16
 
@@ -111,7 +112,7 @@ def predict_partitions(
         "engine": classifier.engine.name,
         "precision": classifier.precision,
         "abstain": job.abstain,
-        "inputs": list(inputs),
+        "inputs": [storage.absolute(name) for name in inputs],
         "partition": PARTITION_PHOTOS,
     }
     total = _begin(job.out, conditions, inputs, SkippedFiles() if skipped is None else skipped)
@@ -132,24 +133,26 @@ def predict_partitions(
 def _begin(out: str, conditions: dict[str, Any], inputs: Sequence[str], skipped: SkippedFiles) -> int:
     """List the photos unless an earlier run did; return their number."""
     names = storage.names(out)
-    state = storage.join(out, _STATE_FILE)
-    if _STATE_FILE in names:
+    state = storage.join(out, STATE_FILE)
+    if STATE_FILE in names:
         try:
             earlier = json.loads(storage.read(state))
-            total = earlier.pop("photos")
-        except (ValueError, KeyError, AttributeError):
+            total = int(earlier.pop("photos"))
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise AssayError(f"{state} is damaged: give another output folder") from None
         if earlier != conditions:
             different = next(name for name in conditions if earlier.get(name) != conditions[name])
             raise UsageError(
                 f"{out} was begun with another setting ({different}): use the same command, or give another folder"
             )
-        return int(total)
+        return total
     if other := sorted(name for name in names if not name.startswith(("_", "."))):
         raise UsageError(f"{out} is not empty (it contains {other[0]}): give a new folder for the predictions")
     exclude = [] if storage.is_url(out) else [Path(out)]
     total = write_photo_list(out, list_photos(inputs, skipped, exclude))
-    storage.write(state, json.dumps({**conditions, "photos": total}, ensure_ascii=False, indent=1).encode())
+    if not total:
+        raise UsageError(f"{', '.join(inputs)}: there are no photos in these files; give others")
+    storage.write(state, json.dumps({**conditions, "photos": total}, indent=1).encode())
     return total
 
 
@@ -161,8 +164,12 @@ def _summarize(out: str, partitions: Iterable[int], total: int, resumed: int) ->
     """Count the rows of all files, from their metadata, and read the first few errors."""
 
     def count(partition: int) -> tuple[int, int, int]:
-        with storage.open_binary(storage.join(out, partition_file(partition))) as stream:
-            file = parquet.ParquetFile(stream)
+        name = storage.join(out, partition_file(partition))
+        with storage.open_binary(name) as stream:
+            try:
+                file = parquet.ParquetFile(stream)
+            except pa.ArrowException as error:
+                raise AssayError(f"{name} is damaged ({error_text(error)}): delete it and repeat the command") from None
             place = file.schema_arrow.get_field_index("error")
             groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
             unreadable = sum(group.num_rows - group.column(place).statistics.null_count for group in groups)

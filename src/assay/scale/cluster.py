@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 
 _ADDRESS = "RAY_ADDRESS"
+_AUTHENTICATION = "RAY_AUTH_MODE"
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
+_EXCEPTION = re.compile(r"[\w.]+(Error|Exception): .")
 _ATTEMPTS = 3
 """On a busy machine, Ray's own processes may not start in the 15 s that it gives them."""
 _LOCAL_ONLY = {
@@ -52,7 +56,9 @@ def ray_cluster(*, cpus: int | None = None, memory: int | None = None) -> Iterat
     terminated = signal.getsignal(signal.SIGTERM)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
-        options |= {"num_cpus": cpus or max(2, cpu_count()), "object_store_memory": memory, "include_dashboard": False}
+        # "local": not a cluster that somebody else has started on this machine.
+        options |= {"address": "local", "num_cpus": cpus or max(2, cpu_count())}
+        options |= {"object_store_memory": memory, "include_dashboard": False}
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             ray.init(**options)
@@ -61,8 +67,8 @@ def ray_cluster(*, cpus: int | None = None, memory: int | None = None) -> Iterat
             ray.shutdown()
             if attempt == _ATTEMPTS or address:
                 where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
-                advice = f"check {_ADDRESS}" if address else "free some processors and memory and try again"
-                raise AssayError(f"{where} ({_first_line(error)}): {advice}") from None
+                advice = _address_advice() if address else "free some processors and memory and try again"
+                raise AssayError(f"{where} ({_reason(error)}): {advice}") from None
     try:
         yield ray
     finally:
@@ -79,9 +85,18 @@ def task_error(error: Exception) -> AssayError:
         if isinstance(cause, AssayError):
             return AssayError(str(getattr(cause, "cause", cause)))
         cause = cause.__cause__ or getattr(cause, "cause", None)
-    return AssayError(f"a task of the Ray cluster failed ({_first_line(error)}): repeat the command to resume")
+    return AssayError(f"a task of the Ray cluster failed ({_reason(error)}): repeat the command to resume")
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0].rstrip(".")[:300]
+def _address_advice() -> str:
+    if os.environ.get(_AUTHENTICATION):
+        return f"check {_ADDRESS}"
+    # `ray start` requires a token if ~/.ray/auth_token exists, clients send it only if they are told to.
+    return f"check {_ADDRESS}, and set {_AUTHENTICATION}=token if the cluster requires a token"
+
+
+def _reason(error: BaseException) -> str:
+    """Return the last exception of a traceback in the message, otherwise the message's first line."""
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    return (exceptions[-1:] or lines or [type(error).__name__])[0].rstrip(".")[:300]

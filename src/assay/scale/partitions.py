@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from pyarrow import parquet
 
 from assay.core.errors import AssayError
@@ -17,7 +18,7 @@ from assay.inference import BATCH_SIZE, Classifier, Failure
 from assay.inference.inputs import PreparedImage, prefetch, read_input, run_streams
 from assay.inference.prediction_tables import arrow_table, prediction_row
 from assay.scale import storage
-from assay.scale.photo_list import PhotoRef, image_column
+from assay.scale.parquet_photos import PhotoRef, error_text, image_column, resolve_path
 
 _REMOTE_READERS: Final = 16
 """Threads that read photos of an object store, which mostly wait."""
@@ -163,7 +164,7 @@ def _rows(photos: Sequence[PhotoRef]) -> Iterator[_Content]:
     try:
         with storage.open_binary(file) as stream:
             table = parquet.ParquetFile(stream)
-            column = image_column(table.schema_arrow)
+            column = image_column(table.schema_arrow, file)
             row, groups = 0, []
             for number in range(table.num_row_groups):
                 length = table.metadata.row_group(number).num_rows
@@ -179,8 +180,10 @@ def _rows(photos: Sequence[PhotoRef]) -> Iterator[_Content]:
                     position += len(batch)
                     if not wanted:
                         return
-    except OSError as error:
-        raise AssayError(f"{file} cannot be read ({error}): repeat the command to resume") from None
+    except (OSError, pa.ArrowException) as error:
+        raise AssayError(
+            f"{file} cannot be read ({error_text(error)}): replace it if it is damaged, and repeat the command"
+        ) from None
     if wanted:
         raise AssayError(f"{file} has fewer rows than when the photos were listed: give another output folder")
 
@@ -190,6 +193,5 @@ def _content(photo: PhotoRef, value: Any) -> _Content:
         return _Content(photo, value or b"")
     if value.get("bytes") is None and value.get("path"):
         # Hugging Face's format for a file beside the table.
-        folder = photo.file.rpartition("/")[0] or "."
-        return _Content(PhotoRef(photo.source, storage.join(folder, value["path"])), None)
+        return _Content(PhotoRef(photo.source, resolve_path(photo.file, value["path"])), None)
     return _Content(photo, value.get("bytes") or b"")

@@ -6,13 +6,12 @@ import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from assay.core.errors import AssayError, UsageError
-from assay.core.image_table_columns import cell_text, recognize_columns
+from assay.core.errors import UsageError
 from assay.data.tar_shards import SHARD_SUFFIX, members
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import IMAGE_SUFFIXES
@@ -20,27 +19,17 @@ from assay.image.input_paths import expand_image_paths
 from assay.inference.classifier import BATCH_SIZE
 from assay.inference.prediction_tables import unicode_path
 from assay.scale import storage
+from assay.scale.parquet_photos import PhotoRef, parquet_photos
 
 PARTITION_PHOTOS: Final = 16 * BATCH_SIZE
 """Photos per partition: whole batches, so that batches are the same as without partitions."""
 _PARTITIONS_PER_FILE: Final = 64
 _PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
+STATE_FILE: Final = "_assay.json"
+"""Written into the output folder when all photos are listed; a folder with it is no input."""
 _FOLDER: Final = "_photos"
 """Readers of Parquet folders skip names that begin with an underscore."""
 _SCHEMA: Final = pa.schema([("source", pa.string()), ("file", pa.binary()), ("row", pa.int64()), ("size", pa.int64())])
-
-
-class PhotoRef(NamedTuple):
-    """Where a photo is."""
-
-    source: str
-    """Its name in the results."""
-    file: str
-    """Path or URL of the photo, or of the Parquet or tar file that contains it."""
-    row: int | None = None
-    """Row in the Parquet file, or first byte in the tar; None: `file` is the photo."""
-    size: int | None = None
-    """Bytes in the tar; None: `file` is no tar."""
 
 
 def list_photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[Path] = ()) -> Iterator[PhotoRef]:
@@ -59,13 +48,9 @@ def list_photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[
         UsageError: an input matches nothing or contains no photos.
         AssayError: a folder, a store or a Parquet file cannot be read.
     """
-    local = [found for name in inputs if not storage.is_url(name) for found in _replace_container_folder(name)]
-    for path in expand_image_paths(local, exclude, skipped) if local else ():
-        name = str(path)
-        yield from _photos_in(name) if _is_container(name) else [PhotoRef(unicode_path(name), name)]
-    for url in inputs:
-        if storage.is_url(url):
-            yield from _photos_below(url)
+    for photo in _photos(inputs, skipped, exclude):
+        # Processes of a cluster, and a later run, may have another working directory.
+        yield photo._replace(file=storage.absolute(photo.file))
 
 
 def write_photo_list(folder: str, photos: Iterable[PhotoRef]) -> int:
@@ -103,15 +88,14 @@ def partition_count(photos: int) -> int:
     return -(-photos // PARTITION_PHOTOS)
 
 
-def image_column(schema: Any) -> str | None:
-    """Return the column of a Parquet file that contains images, by its type; None if it only contains paths."""
-    for column in schema:
-        kind = column.type
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return str(column.name)
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            return str(column.name)
-    return None
+def _photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[Path]) -> Iterator[PhotoRef]:
+    local = [found for name in inputs if not storage.is_url(name) for found in _replace_container_folder(name)]
+    for path in expand_image_paths(local, exclude, skipped) if local else ():
+        name = str(path)
+        yield from _photos_in(name) if _is_container(name) else [PhotoRef(unicode_path(name), name)]
+    for url in inputs:
+        if storage.is_url(url):
+            yield from _photos_below(url)
 
 
 def _list_file(folder: str, number: int) -> str:
@@ -130,12 +114,23 @@ def _replace_container_folder(name: str) -> list[str]:
     try:
         expand_image_paths([name])
     except UsageError:
-        return sorted(str(file) for file in path.rglob("*") if _is_container(file.name)) or [name]
+        return _container_files(path) or [name]
     return [name]
 
 
+def _container_files(folder: Path) -> list[str]:
+    files: list[str] = []
+    for parent, folders, names in os.walk(folder):
+        if STATE_FILE in names:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [str(Path(parent, name)) for name in names if _is_container(name) and not name.startswith(".")]
+    return sorted(files)
+
+
 def _photos_below(url: str) -> Iterator[PhotoRef]:
-    files = [url] if storage.is_file(url) else storage.walk(url)
+    files = [url] if storage.is_file(url) else storage.walk(url, without=STATE_FILE)
     found, tables = False, []
     for file in files:
         if _is_container(file):
@@ -152,44 +147,10 @@ def _photos_below(url: str) -> Iterator[PhotoRef]:
 def _photos_in(file: str) -> Iterator[PhotoRef]:
     """Yield the photos of a Parquet or tar file."""
     if posixpath.splitext(file)[1].casefold() != SHARD_SUFFIX:
-        yield from _parquet_photos(file)
+        yield from parquet_photos(file)
         return
     with storage.open_binary(file) as stream:
         for member in members(stream, file):
             if posixpath.splitext(member.name)[1].casefold() in IMAGE_SUFFIXES:
-                source = f"{unicode_path(file)}/{member.name}"
+                source = unicode_path(f"{file}/{member.name}")
                 yield PhotoRef(source, file, member.place.offset, member.place.size)
-
-
-def _parquet_photos(file: str) -> Iterator[PhotoRef]:
-    with storage.open_binary(file) as stream:
-        try:
-            table = parquet.ParquetFile(stream)
-            known = {meant: name for name, meant in recognize_columns(Path(file), table.schema_arrow.names).items()}
-            images = image_column(table.schema_arrow)
-            named = [known[meant] for meant in ("path", "id") if known.get(meant, images) != images]
-            if images is None and "path" not in known:
-                columns = ", ".join(table.schema_arrow.names)
-                raise AssayError(f"{file} has no column with photos or their paths; its columns are {columns}")
-            if not named:
-                yield from (
-                    PhotoRef(f"{unicode_path(file)}#{row}", file, row) for row in range(table.metadata.num_rows)
-                )
-                return
-            row = 0
-            for batch in table.iter_batches(columns=named[:1]):
-                for value in batch.column(0).to_pylist():
-                    text = cell_text(value)
-                    yield PhotoRef(text, file, row) if images else _path_in_table(file, text, row)
-                    row += 1
-        except pa.ArrowInvalid as error:
-            raise AssayError(f"{file} is no Parquet file that can be read: {error}") from None
-
-
-def _path_in_table(file: str, text: str, row: int) -> PhotoRef:
-    """Return the photo that a table refers to, by a URL or a path relative to the table's folder."""
-    if not text:
-        raise AssayError(f"{file}, row {row}: the path is empty; fill it in or remove the row")
-    if storage.is_url(text) or Path(text).is_absolute():
-        return PhotoRef(text, text)
-    return PhotoRef(text, storage.join(posixpath.dirname(file) or ".", text))

@@ -46,6 +46,8 @@ def predict_on_ray(job: PredictJob, preprocess: Preprocess, ray: Any) -> RunPart
     Raises:
         AssayError: by the function's iterator, if a task fails for another reason than its process's death.
     """
+    # Processes of the cluster have other working directories.
+    job = replace(job, out=storage.absolute(job.out))
 
     def run(partitions: Sequence[int]) -> Iterator[PartitionResult]:
         from ray.data import ActorPoolStrategy, DataContext  # noqa: PLC0415 - `ray` is passed once it is configured
@@ -98,10 +100,11 @@ class _Predictor:
 
     def __init__(self, job: PredictJob, threads: int) -> None:
         self._job = job
-        self._folder = TemporaryDirectory(prefix="assay-ray-")
-        model = Path(self._folder.name) / job.model.name
-        model.write_bytes(storage.read(storage.join(job.out, _MODEL_FILE)))
-        self._classifier = replace(job, model=model, threads=threads).load()
+        # Ray kills the process at the end, so the folder must not exist longer than the file is needed.
+        with TemporaryDirectory(prefix="assay-ray-") as folder:
+            model = Path(folder) / job.model.name
+            model.write_bytes(storage.read(storage.join(job.out, _MODEL_FILE)))
+            self._classifier = replace(job, model=model, threads=threads).load()
 
     def __call__(self, batch: pa.Table) -> dict[str, list[int]]:
         results = []

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, open_file
 
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 """Packages of the most common object stores by URL scheme."""
+_CLIENT_LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure"}
+"""Modules whose exceptions are errors of a store."""
 
 
 def is_url(location: str) -> bool:
@@ -23,6 +26,11 @@ def is_url(location: str) -> bool:
 def join(folder: str, name: str) -> str:
     """Return the location of a file in a folder."""
     return posixpath.join(folder, name) if is_url(folder) else str(Path(folder) / name)
+
+
+def absolute(location: str) -> str:
+    """Return a location that is the same file in processes with another working directory."""
+    return location if is_url(location) else str(Path(location).absolute())
 
 
 def read(location: str) -> bytes:
@@ -48,7 +56,7 @@ def open_binary(location: str) -> Iterator[Any]:
             yield stream
         return
     files, path = file_system(location)
-    with files.open(path, "rb") as stream:
+    with _client_errors(), files.open(path, "rb") as stream:
         yield stream
 
 
@@ -61,29 +69,44 @@ def write(location: str, content: bytes) -> None:
         AssayError: it cannot be written.
     """
     try:
-        if is_url(location):
-            files, path = file_system(location)
-            files.pipe_file(path, content)
-        else:
-            with atomic_write(Path(location)) as temporary:
+        files, path = file_system(location)
+        if isinstance(files, LocalFileSystem):
+            with atomic_write(Path(path)) as temporary:
                 temporary.write_bytes(content)
+        else:
+            with _client_errors():
+                files.pipe_file(path, content)
     except OSError as error:
         reason = error.strerror or error
         raise AssayError(f"cannot write {location} ({reason}): fix this and repeat the command to resume") from None
 
 
 def names(folder: str) -> set[str]:
-    """Return the names of the files in a folder; none if it does not exist."""
+    """Return the names of the files in a folder; none if it does not exist.
+
+    Raises:
+        UsageError: it is a file.
+        AssayError: it cannot be read.
+    """
     files, path = file_system(folder)
     try:
-        found = files.ls(path, detail=False)
+        with _client_errors():
+            if files.isfile(path):
+                raise UsageError(f"{folder} is a file: give a folder")
+            found = files.ls(path, detail=False)
     except (FileNotFoundError, NotADirectoryError):
         return set()
+    except OSError as error:
+        raise _unreadable(folder, error) from None
     return {posixpath.basename(name) for name in found}
 
 
-def walk(folder: str) -> Iterator[str]:
+def walk(folder: str, *, without: str) -> Iterator[str]:
     """Yield the URLs of all files below a URL, folder by folder, sorted by name; names with a leading dot are left out.
+
+    Args:
+        folder: the URL.
+        without: folders that contain a file of this name are left out.
 
     Raises:
         UsageError: the folder does not exist.
@@ -91,15 +114,20 @@ def walk(folder: str) -> Iterator[str]:
     """
     files, path = file_system(folder)
     try:
-        for parent, folders, found in files.walk(path, detail=False, on_error="raise"):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(found):
-                if name and not name.startswith("."):
-                    yield str(files.unstrip_protocol(posixpath.join(parent, name)))
+        with _client_errors():
+            for parent, folders, found in files.walk(path, detail=False, on_error="raise"):
+                if without in found:
+                    folders.clear()
+                    continue
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for name in sorted(found):
+                    if name and not name.startswith("."):
+                        yield str(files.unstrip_protocol(posixpath.join(parent, name)))
     except FileNotFoundError:
-        raise UsageError(f"{folder} does not exist: check the spelling") from None
+        advice = "URLs cannot contain wildcards, give the folder" if "*" in folder else "check the spelling"
+        raise UsageError(f"{folder} does not exist: {advice}") from None
     except OSError as error:
-        raise AssayError(f"{folder} cannot be read ({_reason(error)}): check the address and the credentials") from None
+        raise _unreadable(folder, error) from None
 
 
 def is_file(location: str) -> bool:
@@ -110,11 +138,10 @@ def is_file(location: str) -> bool:
     """
     files, path = file_system(location)
     try:
-        return bool(files.isfile(path))
+        with _client_errors():
+            return bool(files.isfile(path))
     except OSError as error:
-        raise AssayError(
-            f"{location} cannot be read ({_reason(error)}): check the address and the credentials"
-        ) from None
+        raise _unreadable(location, error) from None
 
 
 def file_system(location: str) -> tuple[Any, str]:
@@ -134,6 +161,22 @@ def file_system(location: str) -> tuple[Any, str]:
     except ValueError:
         raise UsageError(f"{location} has an unknown scheme: use s3://, gs:// or another one of fsspec") from None
     return files, str(path)
+
+
+@contextmanager
+def _client_errors() -> Iterator[None]:
+    """Raise the errors of a store's client library, as about credentials or the network, as OSError."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLIENT_LIBRARIES or isinstance(error, OSError):
+            raise
+        raise OSError(str(error) or type(error).__name__) from error
+
+
+def _unreadable(location: str, error: OSError) -> AssayError:
+    advice = "check the address and the credentials" if is_url(location) else "check the path and its permissions"
+    return AssayError(f"{location} cannot be read ({_reason(error)}): {advice}")
 
 
 def _reason(error: OSError) -> str:
