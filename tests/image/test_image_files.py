@@ -97,6 +97,7 @@ def test_system_files_are_skipped_and_counted(tmp_path: Path, name: str) -> None
         ("data-0123456789ab", ["manifest.csv", "train/000000.jpg"]),
         ("uncertain", [".lock", "manifest.csv", "1.jpg"]),
         ("pixels", ["CACHEDIR.TAG", "1.png"]),
+        ("predictions", ["_assay.json", "_photos/00000.parquet", "part-000000.parquet"]),
     ],
 )
 @pytest.mark.parametrize("where", ["", "cat/", "runs/"])

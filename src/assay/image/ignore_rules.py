@@ -40,6 +40,7 @@ _OUTPUTS = (
     {"variants.json", "manifest.csv"},
     {"tune.json", "tune.csv"},
     {"metrics.json", "confusion_matrix.json"},
+    {"_assay.json", "_photos"},
     {".augment.json"},
     {"bench.json", "bench.png"},
     {".lock", "manifest.csv"},
