@@ -50,7 +50,13 @@ def test_the_files_are_those_of_one_machine(
 
 
 def _compare_files(bundle: str, photos: str, expected: str, bucket: str, folder: str) -> None:
-    os.environ["TMPDIR"] = folder
+    # Names of sockets are short, so the folder is not that of the test.
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["TMPDIR"] = temporary
+        _compare_files_in(bundle, photos, expected, bucket, folder)
+
+
+def _compare_files_in(bundle: str, photos: str, expected: str, bucket: str, folder: str) -> None:
     job = _job(bundle, f"{folder}/out")
     with ray_cluster(cpus=2, memory=_MEMORY) as ray:
         summary = _predict(job, ray, photos)
@@ -63,7 +69,7 @@ def _compare_files(bundle: str, photos: str, expected: str, bucket: str, folder:
 
         fsspec.filesystem("s3").put_file(f"{photos}/001.png", "photos/one/001.png")
         assert _predict(_job(bundle, f"{bucket}/by-ray"), ray, f"{bucket}/one").count == 1
-    assert not list(Path(tempfile.gettempdir()).glob("assay-ray-*"))
+    assert not list(Path(os.environ["TMPDIR"]).glob("assay-ray-*"))
 
 
 def _kill(title: str) -> bool:
