@@ -245,7 +245,7 @@ def test_the_driver_is_killed_at_any_moment(
         process.communicate()
     assert len(_files(out)) < len(expected)
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "5980 photos classified, 20 unreadable" in result.stdout, result.stderr
+    assert "5,980 photos classified, 20 unreadable" in result.stdout, result.stderr
     assert _files(out) == expected
 
 
