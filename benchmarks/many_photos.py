@@ -11,7 +11,6 @@ import argparse
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tarfile
@@ -75,27 +74,15 @@ def _add(shard: tarfile.TarFile, name: str, photo: Image.Image, quality: int) ->
 
 def measure(command: list[object], out: Path) -> dict[str, float]:
     """Run a command; return its seconds, processor time and the peak memory of its largest process, in MiB."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    begin = time.monotonic()
     with out.open("w", encoding="utf-8") as stream:
         process = subprocess.Popen([str(part) for part in command], stdout=stream)
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, _resident(process.pid))
-            time.sleep(0.5)
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 1):
         raise SystemExit(f"{command[1]} ended with {process.returncode}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": time.monotonic() - begin, "processor": used, "mebibytes": peak / 1024}
-
-
-def _resident(pid: int) -> int:
-    """Return the peak resident memory of a process, in KiB; 0 if it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    processor = used.ru_utime + used.ru_stime
+    return {"seconds": time.monotonic() - begin, "processor": processor, "mebibytes": used.ru_maxrss / 1024}
 
 
 def found_copies(report: Path) -> int:

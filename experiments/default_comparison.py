@@ -88,25 +88,23 @@ def prepare(task: Task, runs_folder: Path) -> None:
     write_manifest(dataset, task.manifest)
 
 
-def run_default(task: Task, place: Path) -> Predictions:
-    """Train the default recipe for the time of the task; return its predictions on the test photos."""
+def run_default(task: Task, place: Path, *others: str) -> Predictions:
+    """Train the default recipe for the time of the task; return its predictions on the test photos.
+
+    `others` are further overrides.
+    """
     overrides = [
         f"train.seed={task.seed}",
         f"train.auto.minutes={task.minutes}",
         f"abstain.target_precision={TARGET}",
+        *others,
     ]
     return _test_predictions(_train(task, load_recipe("default", overrides), place))
 
 
 def run_balanced(task: Task, place: Path) -> Predictions:
     """Train the default recipe for the balanced accuracy, for the time of the task."""
-    overrides = [
-        f"train.seed={task.seed}",
-        f"train.auto.minutes={task.minutes}",
-        f"abstain.target_precision={TARGET}",
-        "train.objective=balanced_accuracy",
-    ]
-    return _test_predictions(_train(task, load_recipe("default", overrides), place))
+    return run_default(task, place, "train.objective=balanced_accuracy")
 
 
 def run_previous(task: Task, place: Path) -> Predictions:

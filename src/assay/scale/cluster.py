@@ -91,7 +91,7 @@ def task_error(error: Exception) -> AssayError:
 def _address_advice() -> str:
     if os.environ.get(_AUTHENTICATION):
         return f"check {_ADDRESS}"
-    # `ray start` requires a token if ~/.ray/auth_token exists, clients send it only if they are told to.
+    # `ray start` requires a token if ~/.ray/auth_token exists, clients send it only in the token mode.
     return f"check {_ADDRESS}, and set {_AUTHENTICATION}=token if the cluster requires a token"
 
 

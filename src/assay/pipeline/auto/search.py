@@ -153,8 +153,7 @@ class _Search:
             passes = 2 if recipe.net.flip_average else 1
             cost = passes * (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
             seconds = cost * self._probe_seconds
-            reserved = self._reserved(changes_shape=change.is_shape)
-            if name not in self._before and self._left < seconds + reserved:
+            if name not in self._before and self._left < seconds + self._reserved(changes_shape=change.is_shape):
                 self._skip(name, "no time left" if self._left < seconds else "fine-tuning needs the time")
                 continue
             begin = self.clock()
