@@ -122,9 +122,10 @@ def _bearer(key: str, request_id: str) -> dict[str, str]:
 
 def _check(site: Site, eventually: Callable[..., None], request_id: str, client: tuple[str, str]) -> RequestRecord:
     """Return the only record of a rejected request, and check that both logs agree."""
-    eventually(lambda: bool(site.records(request_id)) and bool(site.lines("error.log", request_id)))
+    logs = ("access.log", "error.log")
+    eventually(lambda: bool(site.records(request_id)) and all(site.lines(name, request_id) for name in logs))
     (record,) = site.records(request_id)
-    for name in ("access.log", "error.log"):
+    for name in logs:
         (line,) = site.lines(name, request_id)
         assert (line["status"], line["error"]) == (record.status, record.error), name
         assert (line["client_id"], line["tier"]) == client, name
