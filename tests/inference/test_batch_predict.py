@@ -1,16 +1,20 @@
 """Predictions of many images into one table: formats and interruptions."""
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from assay.core.errors import UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.core.files import open_file
 from assay.inference import BATCH_SIZE, Classifier
 from assay.inference.batch_predict import ResumeLog, batch_predict, resume_log_path
 
@@ -99,6 +103,42 @@ def test_resumed_run_writes_the_same_bytes(
     assert summary.count == _COUNT - 2
     assert out.read_bytes() == whole.read_bytes()
     assert not resume_log_path(out).exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
+def test_photos_that_the_disk_did_not_deliver_are_read_again(
+    number: int, answering: Classifier, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(path: Path) -> BinaryIO:
+        if path == paths[BATCH_SIZE + 3]:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_file(path)
+
+    whole, out = tmp_path / "whole.csv", tmp_path / "answers.csv"
+    batch_predict(answering, paths, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr("assay.inference.inputs.open_file", fail)
+        reason = os.strerror(number)[1:]
+        with pytest.raises(AssayError, match=rf"019\.png cannot be read \(.{reason}\): repeat the command to resume"):
+            batch_predict(answering, paths, out)
+    assert not out.exists()
+    assert batch_predict(answering, paths, out).resumed == BATCH_SIZE
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG])
+def test_errors_of_a_path_are_rows(
+    number: int, answering: Classifier, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(path: Path) -> BinaryIO:
+        if path == paths[3]:
+            raise OSError(number, os.strerror(number), str(path))
+        return open_file(path)
+
+    monkeypatch.setattr("assay.inference.inputs.open_file", fail)
+    summary = batch_predict(answering, paths, tmp_path / "answers.csv")
+    assert summary.unreadable == 3
+    assert summary.examples[0].lower() == f"{paths[3]}: {os.strerror(number)}".lower()
 
 
 def test_predicted_images_are_not_read_again(answering: Classifier, paths: list[Path], tmp_path: Path):

@@ -1,5 +1,6 @@
 """Prediction in partitions in this process: the same answers as `assay predict`, resumable, from every source."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -16,6 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from assay.core.errors import AssayError, UsageError
+from assay.core.files import open_file
 from assay.inference.batch_predict import batch_predict
 from assay.scale.batch_predict import PredictJob, predict_locally, predict_partitions
 from assay.scale.partitions import PartitionResult
@@ -139,6 +142,32 @@ def test_a_damaged_table_is_reported(make_job: MakeJob, many_photos: Path, tmp_p
         _run(make_job(), table)
     table.write_bytes(whole)
     _run(make_job(), table)
+
+
+@pytest.mark.parametrize("source", ["folder", "paths.parquet", "hugging-face.parquet"])
+def test_photos_that_the_disk_did_not_deliver_are_read_again(
+    source: str, predict_local: PredictLocal, make_job: MakeJob, many_photos: Path, tmp_path: Path, monkeypatch
+):
+    paths = sorted(map(str, many_photos.iterdir()))
+    parquet.write_table(pa.table({"path": paths}), tmp_path / "paths.parquet")
+    pictures = pa.array(
+        [{"bytes": None, "path": path} for path in paths], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    )
+    parquet.write_table(pa.table({"image": pictures}), tmp_path / "hugging-face.parquet")
+    photos = many_photos if source == "folder" else tmp_path / source
+
+    def fail(path: Path) -> BinaryIO:
+        if path == many_photos / "400.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return open_file(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("assay.inference.inputs.open_file", fail)
+        with pytest.raises(AssayError, match=r"400\.png cannot be read \(input/output error\): repeat the command"):
+            _run(make_job(), photos)
+    assert sorted(_files(tmp_path / "out")) == ["part-000000.parquet"]
+    _run(make_job(), photos)
+    assert _files(tmp_path / "out") == _files(predict_local(str(photos)))
 
 
 def test_names_that_are_not_utf8(make_job: MakeJob, many_photos: Path, tmp_path: Path):

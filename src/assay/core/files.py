@@ -1,5 +1,6 @@
 """Atomic writes, safe reads, and temporary files and folders that a later process cleans up."""
 
+import errno
 import hashlib
 import io
 import json
@@ -16,6 +17,9 @@ from typing import Any, BinaryIO
 
 from assay.core.errors import UsageError
 from assay.core.locks import open_locked
+
+_PATH_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_PATH_ERRNOS = {errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENXIO, errno.ENODEV}
 
 _MARK = ".assay-tmp-"
 _TEMPORARY_NAME = re.compile(rf"^\.?[^/]*{re.escape(_MARK)}[a-z0-9_]{{8}}(\.[^/]*)?$")
@@ -236,6 +240,15 @@ def open_file(path: Path) -> BinaryIO:
     if not stat.S_ISREG(status.st_mode):
         raise NotAFileError(path)
     return io.BytesIO()
+
+
+def is_storage_error(error: OSError) -> bool:
+    """Whether the storage failed (a disk error, a lost network drive, too many open files), not the path itself.
+
+    Repeating the operation may then succeed. Missing files, folders, names that the system does not accept and files
+    without permission are errors of the path.
+    """
+    return not isinstance(error, _PATH_ERRORS) and error.errno not in _PATH_ERRNOS
 
 
 def read_bytes(path: Path) -> bytes:

@@ -13,6 +13,8 @@ from assay.core.files import atomic_write
 from assay.core.locks import try_lock
 from assay.core.progress import Progress, no_progress
 from assay.inference.classifier import BATCH_SIZE, Classifier
+from assay.inference.inputs import require_final
+from assay.inference.prediction import Failure
 from assay.inference.prediction_tables import (
     PredictionRow,
     check_output_path,
@@ -156,6 +158,7 @@ def batch_predict(
     Raises:
         UsageError: `out` has an unknown suffix; the resume log has another model, other images or other conditions;
             or another process uses it.
+        AssayError: the storage of a photo failed; the results of earlier batches are kept.
         OSError: a file cannot be written.
     """
     check_output_path(out)
@@ -171,6 +174,9 @@ def batch_predict(
         done = log.kept
         predictions = classifier.stream(stream)
         while batch := list(islice(predictions, BATCH_SIZE)):
+            for answer in batch:
+                if isinstance(answer, Failure):
+                    require_final(answer)
             log.add(map(prediction_row, batch))
             done += len(batch)
             progress(PROGRESS_LABEL, done, max(total, done + 1))

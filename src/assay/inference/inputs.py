@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from assay.core.files import open_file
+from assay.core.errors import AssayError
+from assay.core.files import is_storage_error, open_file
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, inspect, sniff
 from assay.image.color_management import srgb_transform_of_image
 from assay.image.pixel_conversion import ValueRange, apply_orientation, resolve_value_range, to_rgb, value_encoding
@@ -57,6 +58,15 @@ def read_input(photo: ImageInput, preprocess: Preprocess, index: int = 0) -> np.
     return _read_or_failure(photo, lambda: _network_input(photo, preprocess), index)
 
 
+def require_final(failure: Failure) -> None:
+    """Raise AssayError if reading a photo failed for a reason that may pass, which no file of results should keep."""
+    if failure.temporary:
+        raise AssayError(
+            f"{failure.source} cannot be read ({failure.reason}): repeat the command to resume; "
+            "if that does not help, delete this file first"
+        )
+
+
 def read_thumbnail(photo: ImageInput, side: int) -> Thumbnail | Failure:
     """Read a whole image for display, upright, the longer side at most `side` pixels."""
     return _read_or_failure(photo, lambda: _thumbnail(photo, side), 0)
@@ -73,6 +83,8 @@ def _read_or_failure(photo: ImageInput, read: Callable[[], _Result], index: int)
         # ValueError: the path contains a null byte.
         reason = getattr(error, "strerror", None) or str(error)
         reason = reason[:1].lower() + reason[1:]
+        temporary = isinstance(error, OSError) and error.errno is not None and is_storage_error(error)
+        return Failure(input_path(photo) or f"photo {index + 1}", reason, temporary)
     return Failure(input_path(photo) or f"photo {index + 1}", reason)
 
 

@@ -55,10 +55,17 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An image that could not be read; `source` is its path as given, or its position, "photo 3"."""
+    """An image that could not be read.
+
+    Attributes:
+        source: its path as given, or its position, "photo 3".
+        reason: what is wrong.
+        temporary: the storage failed (a disk error, a lost network drive), not the image: reading it again may succeed.
+    """
 
     source: str
     reason: str
+    temporary: bool = False
 
     def __str__(self) -> str:
         return f"{self.source} cannot be read: {self.reason}"

@@ -13,9 +13,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from assay.core.errors import AssayError
+from assay.core.files import is_storage_error
 from assay.image import Preprocess
 from assay.inference import BATCH_SIZE, Classifier, Failure
-from assay.inference.inputs import PreparedImage, prefetch, read_input, run_streams
+from assay.inference.inputs import PreparedImage, prefetch, read_input, require_final, run_streams
 from assay.inference.prediction_tables import arrow_table, prediction_row
 from assay.scale import storage
 from assay.scale.parquet_photos import PhotoRef, error_text, image_column, resolve_path
@@ -24,8 +25,6 @@ _REMOTE_READERS: Final = 16
 """Threads that read photos of an object store, which mostly wait."""
 _LOCAL_READERS: Final = 2
 _ROWS_READ: Final = 16
-_UNREADABLE: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-"""Errors of a photo itself; others are errors of the store, after which the partition is not written."""
 
 
 class PartitionResult(NamedTuple):
@@ -51,7 +50,8 @@ def decode_partition(photos: Sequence[PhotoRef], preprocess: Preprocess) -> Iter
     """Read and preprocess photos in threads; yield them in batches of `BATCH_SIZE`, in order.
 
     Raises:
-        AssayError: a store or a Parquet file cannot be read. A photo that is missing or damaged is a failure instead.
+        AssayError: the storage of a photo (a disk, a store) or a Parquet file cannot be read. A photo that is missing or
+            damaged is a failure instead.
     """
 
     def prepare(content: _Content, _: int) -> PreparedImage:
@@ -117,11 +117,14 @@ def _read(content: _Content, preprocess: Preprocess) -> np.ndarray | Failure:
     else:
         try:
             pixels = read_input(storage.read(photo.file) if data is None else data, preprocess)
-        except _UNREADABLE as error:
-            return Failure(photo.source, (error.strerror or os.strerror(errno.ENOENT)).lower())
         except OSError as error:
-            raise AssayError(f"{photo.file} cannot be read ({error}): repeat the command to resume") from None
-    return Failure(photo.source, pixels.reason) if isinstance(pixels, Failure) else pixels
+            if is_storage_error(error):
+                raise AssayError(f"{photo.file} cannot be read ({error}): repeat the command to resume") from None
+            return Failure(photo.source, (error.strerror or os.strerror(errno.ENOENT)).lower())
+    if not isinstance(pixels, Failure):
+        return pixels
+    require_final(pixels)
+    return Failure(photo.source, pixels.reason)
 
 
 def _contents(photos: Sequence[PhotoRef]) -> Iterator[_Content]:
