@@ -1,10 +1,10 @@
-"""Texts of the pages: placeholders, and the singular of counted nouns."""
+"""Texts of the pages: placeholders, and the singular of counted nouns; what only one script does."""
 
 import re
 
 import pytest
 
-from assay.studio.pages import text, texts
+from assay.studio.pages import assets, text, texts
 
 _NO_COUNTS = "name|points|value|metric"
 """Placeholders that are no numbers of things."""
@@ -35,3 +35,7 @@ def test_a_missing_value_is_an_error():
 def test_no_text_has_a_plural_after_a_number_only():
     plural = re.compile(rf"\{{(?!(?:{_NO_COUNTS})\}})\w+\}}(?: [a-z-]+)* (?:[a-z]+s|are|were|have)\b")
     assert [item for item in texts().values() if plural.search(item)] == []
+
+
+def test_one_script_undoes_for_all_pages():
+    assert [name for name, (body, _) in assets()[1].items() if b"/api/undo" in body] == ["undo.js"]

@@ -4,7 +4,7 @@ import { revisions } from "./events.js";
 import { Grid } from "./grid.js";
 import { attempt, say } from "./messages.js";
 import { openPhoto } from "./photo_dialog.js";
-import { isUndo, undo } from "./undo.js";
+import { isUndoKey, undo } from "./undo.js";
 
 const selected = new Map(); // ids by grid: kept when its part of the page is fetched again
 
@@ -44,7 +44,10 @@ function setUp(place) {
   finding.querySelector("[data-select=none]")?.addEventListener("click", () => grid.select([]));
   place.addEventListener("keydown", (event) => {
     if (event.altKey) return;
-    if (isUndo(event)) undo();
+    if (isUndoKey(event)) {
+      event.preventDefault();
+      undo();
+    }
     if (event.ctrlKey || event.metaKey) return;
     const labels = buttons.filter((button) => button.dataset.edit === "label");
     const button = event.key === "Delete" ? buttons.find((item) => item.dataset.edit === "leave_out") : labels[Number(event.key) - 1];

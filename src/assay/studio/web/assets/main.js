@@ -3,6 +3,7 @@ import { call, el, fetchFragment, t } from "./dom.js";
 import { onChange, revisions } from "./events.js";
 import { attempt, say } from "./messages.js";
 import { openPhoto } from "./photo_dialog.js";
+import { undo } from "./undo.js";
 
 // <button data-post="/api/..." data-body='{...}'>: POST, with the revision that this page has seen.
 document.addEventListener("click", (event) => {
@@ -42,18 +43,20 @@ async function act(element, request) {
 // Show that a group is done, in place of its buttons; the last one that was done can be undone there.
 function resolve(group, row) {
   const buttons = [...row.childNodes];
-  const undo = el("button", { className: "undo-here", textContent: t("undo") });
-  undo.addEventListener("click", () => act(undo, async () => {
-    const answer = await call("/api/undo", { body: {} });
+  const back = el("button", { className: "undo-here", textContent: t("undo") });
+  back.addEventListener("click", async () => {
+    back.disabled = true;
+    const answer = await undo();
+    back.disabled = false;
+    if (answer === null) return;
     group.classList.remove("resolved");
     row.replaceChildren(...buttons);
     row.querySelector("button").focus();
-    return answer;
-  }));
+  });
   document.querySelectorAll(".undo-here").forEach((button) => button.remove());
   group.classList.add("resolved");
-  row.replaceChildren(el("span", { className: "tag good", textContent: t("resolved") }), undo);
-  undo.focus();
+  row.replaceChildren(el("span", { className: "tag good", textContent: t("resolved") }), back);
+  back.focus();
 }
 
 function fields(form) {

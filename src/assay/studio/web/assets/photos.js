@@ -6,7 +6,7 @@ import { grid as makeGrid } from "./grid.js";
 import { attempt, say } from "./messages.js";
 import { openPhoto } from "./photo_dialog.js";
 import { setUpShots } from "./shots.js";
-import { isUndo, undo } from "./undo.js";
+import { isUndoKey, undo } from "./undo.js";
 
 const MAX_KEYS = 9;
 const photos = new Map(); // by id, in the order of the project
@@ -142,11 +142,6 @@ async function edit(action, label) {
   await sync();
 }
 
-async function undoAndSync() {
-  await undo();
-  await sync();
-}
-
 function openClass(name) {
   renamed = name;
   byId("class-title").textContent = t("class_title", { name });
@@ -163,7 +158,10 @@ async function editClass(body) {
 // Keys work while the grid has the focus.
 byId("grid").addEventListener("keydown", (event) => {
   if (event.altKey) return;
-  if (isUndo(event)) undoAndSync();
+  if (isUndoKey(event)) {
+    event.preventDefault();
+    undo();
+  }
   if (event.ctrlKey || event.metaKey) return;
   if (event.key === "Delete") edit("leave_out");
   else if (event.key === "0") edit("unlabel");
@@ -171,7 +169,6 @@ byId("grid").addEventListener("keydown", (event) => {
 });
 
 byId("search").addEventListener("input", () => draw({ keepScroll: false }));
-byId("undo").addEventListener("click", undoAndSync);
 byId("select-all").addEventListener("click", (event) => {
   grid.selectAll();
   if (event.detail) byId("grid").focus(); // after a click, keys label the photos at once
