@@ -23,10 +23,9 @@ import baselines
 import data_sources
 import numpy as np
 import runs
-from result_file import RESULTS, Row, balanced_accuracy, mean_and_std, write_result
+from result_file import RESULTS, Row, balanced_accuracy, mean_and_std, processor, write_result
 
 from assay.bundle import Bundle
-from assay.core.cpu import cpu_count
 from assay.core.tables import write_json
 from assay.data import Dataset, assign_splits, read_manifest, write_manifest
 from assay.data.loading import load_grouped_dataset
@@ -200,7 +199,7 @@ def run_method(task: Task, method: str, runs_folder: Path) -> dict[str, Any]:
         **measure(predictions, threshold),
         "photos": len(predictions),
         "minutes": task.minutes,
-        "cores": cpu_count(),
+        "measured_on": processor(),
         "wall_seconds": time.monotonic() - begin,
         "cpu_seconds": runs.duration(place).cpu,
     }
@@ -238,17 +237,15 @@ def summarize(seeds: int) -> list[Row]:
                     metrics={name: mean_and_std(values.get(name) for values in found.values()) for name in names},
                     wall_seconds=sum(seconds) / len(seconds) if seconds else None,
                     cpu_seconds=sum(cpu) / len(cpu) if cpu else None,
+                    measured_on=sorted({values["measured_on"] for values in found.values()}),
                 )
             )
     return rows
 
 
 def _time_text(measured: Iterable[Mapping[str, Any]]) -> str:
-    times = {(values["minutes"], values["cores"]) for values in measured}
-    return " or ".join(
-        f"{minutes:g} minutes of training on {'one core' if cores == 1 else f'{cores} cores'}"
-        for minutes, cores in sorted(times)
-    )
+    times = sorted({values["minutes"] for values in measured})
+    return f"{' or '.join(f'{minutes:g}' for minutes in times)} minutes of training"
 
 
 def main() -> None:

@@ -58,6 +58,8 @@ class Row:
     settings_tried: int = 1
     """Settings compared on validation images before this one was chosen; 1: none but this."""
     note: str = ""
+    measured_on: list[str] = field(default_factory=list)
+    """Processors; empty: the one of this machine."""
 
 
 def accuracy_interval(predictions: Predictions) -> tuple[float, float] | None:
@@ -83,24 +85,41 @@ def balanced_accuracy(predictions: Predictions) -> float:
     return float(np.mean(recalls))
 
 
-def machine() -> dict[str, Any]:
-    """Describe processor and software."""
-    return {
-        "processor": machine_info()["processor"],
-        "cores": cpu_count(),
-        "python": platform.python_version(),
-        "torch": version("torch"),
-        "assay": __version__,
-    }
+def processor() -> str:
+    """Return the number of usable cores and the processor, such as `2 cores (AMD EPYC, family 25 model 1)`."""
+    cores = cpu_count()
+    return f"{cores} core{'' if cores == 1 else 's'} ({machine_info()['processor']})"
 
 
 def write_result(name: str, rows: Sequence[Row], folder: Path = RESULTS, **more: Any) -> Path:
-    """Write `NAME.json` with rows, the machine and further values; return the path."""
+    """Write `NAME.json` with rows, versions and further values; return the path.
+
+    Rows of the existing file are kept if they have the same settings and more finished runs, or were not measured
+    this time: the runs of an experiment can be spread over several machines. Of further values that are mappings by
+    row, the existing ones are kept likewise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    write_json(path, {"experiment": name, "machine": machine(), "rows": [asdict(row) for row in rows], **more})
+    new = [asdict(row) | {"measured_on": row.measured_on or [processor()]} for row in rows]
+    earlier = read_result(name, folder) or {"rows": []}
+    for key, value in more.items():
+        if isinstance(value, dict):
+            more[key] = earlier.get(key, {}) | value
+    versions = {"python": platform.python_version(), "torch": version("torch"), "assay": __version__}
+    write_json(path, {"experiment": name, "versions": versions, "rows": _merge(earlier["rows"], new), **more})
     print(f"wrote {path}")
     return path
+
+
+def _merge(earlier: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the new rows, with those of the existing file that `write_result` keeps."""
+    before = {row["name"]: row for row in earlier}
+    merged = []
+    for row in new:
+        found = before.pop(row["name"], None)
+        keep = found is not None and found["recipe"] == row["recipe"] and found["runs"] > row["runs"]
+        merged.append(found if found is not None and keep else row)
+    return [*merged, *(row for row in before.values() if row["runs"])]
 
 
 def read_result(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:

@@ -114,17 +114,17 @@ def main() -> None:
     parser = runs.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds of every variant (default: 3)")
     parser.add_argument("--epochs", type=int, default=5, help="epochs of every variant (default: 5)")
-    parser.add_argument("--only-fast", action="store_true", help="train only the two short runs")
+    parser.add_argument("--only", choices=("short", "variants"), help="train only the two short runs or the variants")
     parser.add_argument("--summarize", action="store_true", help="train nothing; write what is finished")
     options = parser.parse_args()
     folder = options.runs / NAME
     data = None if options.summarize else data_sources.locate("cifar10", options.runs, options.data)
     if data is not None:
-        for name, overrides in SHORT_RUNS.items():
+        for name, overrides in SHORT_RUNS.items() if options.only != "variants" else ():
             runs.train(data, load_recipe(NAME, overrides), _short_run(folder, name))
             report(folder, options.epochs, options.seeds)
     for seed in range(options.seeds):
-        if data is not None and not options.only_fast:
+        if data is not None and options.only != "short":
             runs.variants(data, short_variants(options.epochs, seed), folder / f"variants-{options.epochs}-seed-{seed}")
             report(folder, options.epochs, options.seeds)
     report(folder, options.epochs, options.seeds)

@@ -95,13 +95,14 @@ def row_table(section: Section, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def settings_list(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return recipe, protocol, seeds and number of photos of every row, as a list."""
+    """Return recipe, protocol, seeds, number of photos and processor of every row, as a list."""
     lines = []
     for row in rows:
         if row["runs"]:
             seeds = ", ".join(map(str, row["seeds"]))
             lines.append(
-                f"- {row['name']}: `{row['recipe']}`; {row['protocol']}; seeds {seeds}; {row['photos']:,} test photos"
+                f"- {row['name']}: `{row['recipe']}`; {row['protocol']}; seeds {seeds}; {row['photos']:,} test photos; "
+                f"{', '.join(row['measured_on'])}"
             )
     return "\n".join(lines)
 
@@ -115,9 +116,7 @@ def section_text(section: Section, result: Mapping[str, Any] | None) -> str:
     parts.append(row_table(section, rows))
     if section.more is not None:
         parts.append(fill(section.more(result)))
-    machine = result["machine"]
-    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
-    parts.append(f"Measured on {cores} ({machine['processor']}) with torch {machine['torch']}. Settings:")
+    parts.append(f"Measured with torch {result['versions']['torch']}. Settings:")
     parts.append(settings_list(rows))
     return "\n\n".join(part for part in parts if part)
 

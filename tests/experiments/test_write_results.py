@@ -20,11 +20,12 @@ def row(**values: Any) -> dict[str, Any]:
         "interval": [0.7, 0.9],
         "wall_seconds": 10.0,
         "cpu_seconds": 30.0,
+        "measured_on": ["2 cores (AMD EPYC)"],
     }
     return found | values
 
 
-MACHINE = {"processor": "AMD EPYC", "cores": 2, "torch": "2.13.0"}
+VERSIONS = {"torch": "2.13.0"}
 
 
 def test_mean_and_standard_deviation() -> None:
@@ -53,11 +54,11 @@ def test_difference_of_the_two_splits_is_computed() -> None:
         row(name="photo-by-photo split", metrics={"accuracy": mean_and_std([0.95])}),
         row(name="near-duplicates grouped", metrics={"accuracy": mean_and_std([0.82])}),
     ]
-    text = section_text(section, {"rows": rows, "machine": MACHINE})
+    text = section_text(section, {"rows": rows, "versions": VERSIONS})
     assert "13.0 points more accurate" in " ".join(text.split())
     assert "| photo-by-photo split | 95.0 % |" in text
     assert "- probe" not in text
-    assert "`defect-lite`; grouped; seeds 0, 1; 1,344 test photos" in text
+    assert "`defect-lite`; grouped; seeds 0, 1; 1,344 test photos; 2 cores (AMD EPYC)" in text
 
 
 def test_default_is_compared_with_the_best_other_method() -> None:
@@ -66,7 +67,7 @@ def test_default_is_compared_with_the_best_other_method() -> None:
         row(name=f"elpv: {method}", seeds=[0], metrics={"accuracy": mean_and_std([value])})
         for method, value in (("default", 0.88), ("fastai", 0.86), ("logistic regression", 0.85))
     ]
-    text = section_text(section, {"rows": rows, "machine": MACHINE})
+    text = section_text(section, {"rows": rows, "versions": VERSIONS})
     assert "| elpv | fastai | 1 | 88.0 % | 86.0 % | +2.0 points |" in text
 
 
@@ -95,5 +96,23 @@ def test_result_is_written_and_read(tmp_path) -> None:
     assert found is not None
     assert found["bursts"] == 6
     assert found["rows"][0]["planned"] == 3
-    assert found["machine"]["cores"] >= 1
+    assert "core" in found["rows"][0]["measured_on"][0]
     assert read_result("elpv", tmp_path) is None
+
+
+def measured(name: str, runs: int, recipe: str = "defect-lite") -> Row:
+    return Row(name, recipe, "grouped", list(range(runs)), runs, 3, 20, {"accuracy": mean_and_std([0.5] * runs)})
+
+
+def test_rows_measured_elsewhere_are_kept(tmp_path) -> None:
+    write_result("elpv", [measured("a", 2), measured("b", 1), measured("c", 3)], tmp_path, errors={"a": 1, "b": 2})
+    write_result("elpv", [measured("a", 0), measured("b", 3), measured("c", 1, "default")], tmp_path, errors={"b": 3})
+    found = read_result("elpv", tmp_path)
+    assert found is not None
+    # Fewer runs with the same settings do not replace more; other settings do.
+    assert [(entry["name"], entry["runs"]) for entry in found["rows"]] == [("a", 2), ("b", 3), ("c", 1)]
+    assert found["errors"] == {"a": 1, "b": 3}
+    write_result("elpv", [measured("b", 3)], tmp_path)
+    found = read_result("elpv", tmp_path)
+    assert found is not None
+    assert {entry["name"] for entry in found["rows"]} == {"a", "b", "c"}
