@@ -184,9 +184,57 @@ def test_links_and_paths_outside_are_only_names(photos: dict[str, list[bytes]], 
         info = tarfile.TarInfo("../../red/up.png")
         info.size = len(photos["red"][0])
         archive.addfile(info, io.BytesIO(photos["red"][0]))
-    (sample,) = list_shards(path).samples
+    listing = list_shards(path)
+    (sample,) = listing.samples
     assert sample.label == "red"
     assert sample.read() == photos["red"][0]
+    assert listing.skipped == {"link in a tar": 1}
+
+
+def _add(
+    archive: tarfile.TarFile, name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, target: str = ""
+) -> None:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, target, len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def test_a_hard_link_is_the_photo_of_an_earlier_member(photos: dict[str, list[bytes]], tmp_path: Path):
+    path, red, blue = tmp_path / "a.tar", photos["red"], photos["blue"]
+    with tarfile.open(path, "w") as archive:
+        _add(archive, "./red/0.png", red[0])
+        _add(archive, "red/1.png", red[1])
+        _add(archive, "red/copy.png", kind=tarfile.LNKTYPE, target="red/0.png")
+        _add(archive, "blue/0.png", blue[0])
+        _add(archive, "blue/copy.png", kind=tarfile.LNKTYPE, target="./blue/0.png")
+        _add(archive, "blue/copy-of-copy.png", kind=tarfile.LNKTYPE, target="blue/copy.png")
+    listing = list_shards(path)
+    assert {sample.id: sample.read() for sample in listing.samples} == {
+        "a.tar/red/0.png": red[0],
+        "a.tar/red/1.png": red[1],
+        "a.tar/red/copy.png": red[0],
+        "a.tar/blue/0.png": blue[0],
+        "a.tar/blue/copy.png": blue[0],
+        "a.tar/blue/copy-of-copy.png": blue[0],
+    }
+    assert not listing.skipped
+
+
+def test_members_that_are_not_files_are_counted(photos: dict[str, list[bytes]], tmp_path: Path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        _add(archive, "red", kind=tarfile.DIRTYPE)
+        _add(archive, "red/before.png", kind=tarfile.LNKTYPE, target="red/0.png")
+        _add(archive, "red/0.png", photos["red"][0])
+        _add(archive, "red/itself.png", kind=tarfile.LNKTYPE, target="red/itself.png")
+        _add(archive, "red/outside.png", kind=tarfile.LNKTYPE, target="/etc/passwd")
+        _add(archive, "red/symbolic.png", kind=tarfile.SYMTYPE, target="0.png")
+        _add(archive, "red/pipe.png", kind=tarfile.FIFOTYPE)
+        _add(archive, "red/device.png", kind=tarfile.CHRTYPE)
+        _add(archive, "red/.hidden.png", kind=tarfile.SYMTYPE, target="0.png")
+    listing = list_shards(path)
+    assert [sample.id for sample in listing.samples] == ["a.tar/red/0.png"]
+    assert listing.skipped == {"link in a tar": 4, "special file in a tar": 2}
 
 
 def test_copies_in_other_shards_are_found(shards: Path, photos: dict[str, list[bytes]]):

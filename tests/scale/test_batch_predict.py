@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import open_file
+from assay.image.ignore_rules import SkippedFiles
 from assay.inference.batch_predict import batch_predict
 from assay.scale.batch_predict import PredictJob, predict_locally, predict_partitions
 from assay.scale.partitions import PartitionResult
@@ -145,7 +146,7 @@ def test_a_damaged_table_is_reported(make_job: MakeJob, many_photos: Path, tmp_p
 
 
 @pytest.mark.parametrize("source", ["folder", "paths.parquet", "hugging-face.parquet"])
-def test_photos_that_the_disk_did_not_deliver_are_read_again(
+def test_photos_that_the_disk_did_not_deliver_are_read_again(  # noqa: PLR0917
     source: str, predict_local: PredictLocal, make_job: MakeJob, many_photos: Path, tmp_path: Path, monkeypatch
 ):
     paths = sorted(map(str, many_photos.iterdir()))
@@ -276,6 +277,22 @@ def test_the_driver_is_killed_at_any_moment(
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "5,980 photos classified, 20 unreadable" in result.stdout, result.stderr
     assert _files(out) == expected
+
+
+def test_links_in_tars_are_counted(make_job: MakeJob, many_photos: Path, tmp_path: Path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(many_photos / "000.png", "0.png")
+        for name, kind, target in (("1.png", tarfile.LNKTYPE, "0.png"), ("2.png", tarfile.SYMTYPE, "0.png")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, target
+            archive.addfile(link)
+    job, skipped = make_job(), SkippedFiles()
+    classifier = job.load()
+    run = predict_locally(job, classifier)
+    summary = predict_partitions(job, classifier, [str(tmp_path / "a.tar")], run, skipped=skipped)
+    assert (summary.count, skipped.counts) == (2, {"link in a tar": 1})
+    labels = parquet.read_table(job.out, columns=["confidence"]).column("confidence").to_pylist()
+    assert labels[0] == labels[1]
 
 
 def test_photos_in_tars_have_the_predictions_of_files(predict_local: PredictLocal, many_photos: Path, tmp_path: Path):

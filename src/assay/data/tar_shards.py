@@ -11,6 +11,7 @@ import json
 import os
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _LABEL_NAMES: Final = ("label", "cls", "class")
 _MAX_LABEL_BYTES: Final = 4096
 _MAX_JSON_BYTES: Final = 1 << 20
 _END_BLOCK: Final = 1 << 20
+_NOWHERE: Final = ShardRef(-1, -1)
 
 
 class Member(NamedTuple):
@@ -101,31 +103,78 @@ def list_shards(path: Path) -> Listing:
     return listing
 
 
-def members(stream: BinaryIO, name: str) -> Iterator[Member]:
+def members(stream: BinaryIO, name: str, skipped: Counter[str]) -> Iterator[Member]:
     """Yield the regular files of an uncompressed tar, in order; hidden files are left out.
+
+    A hard link to an earlier member is a file with the same bytes.
 
     Args:
         stream: seekable; only headers are read.
         name: of the tar, for messages.
+        skipped: counts other links and members that are not regular files, by reason.
 
     Raises:
         AssayError: it is not a tar, compressed or damaged.
     """
     end = stream.seek(0, os.SEEK_END)
     stream.seek(0)
+    earlier: dict[str, ShardRef] | None = None
     try:
         with tarfile.open(fileobj=stream, mode="r:", errorlevel=0) as archive:
-            for found in archive:
-                # The library would keep all of them.
-                archive.members.clear()  # type: ignore[attr-defined]
-                if not found.isreg() or found.issparse() or posixpath.basename(found.name).startswith("."):
+            for found in _headers(archive):
+                if found.isdir() or posixpath.basename(found.name).startswith("."):
                     continue
-                if found.size < 0 or found.offset_data + found.size > end:
+                place = ShardRef(found.offset_data, found.size)
+                if found.islnk():
+                    if earlier is None:
+                        # Only tars with hard links need the names of all members in memory.
+                        earlier = _earlier_places(stream, found.offset)
+                    place = earlier.get(_normalize(found.linkname), _NOWHERE)
+                reason = "link in a tar" if place is _NOWHERE else _skip_reason(found)
+                if reason is not None:
+                    skipped[reason] += 1
+                    continue
+                if place.size < 0 or place.offset + place.size > end:
                     raise AssayError(f"{name} is truncated: {found.name} ends after the file; copy it again")
-                yield Member(posixpath.normpath(found.name).lstrip("/"), ShardRef(found.offset_data, found.size))
+                if earlier is not None:
+                    earlier[_normalize(found.name)] = place
+                yield Member(_normalize(found.name), place)
             _require_end(stream, archive.offset, name)
     except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
         raise AssayError(f"{name} is not an uncompressed tar, or it is damaged ({error})") from None
+
+
+def _headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for found in archive:
+        # The library would keep all of them.
+        archive.members.clear()  # type: ignore[attr-defined]
+        yield found
+
+
+def _earlier_places(stream: BinaryIO, offset: int) -> dict[str, ShardRef]:
+    """Return the places of all regular files before a byte of a tar, by name."""
+    places = {}
+    stream.seek(0)
+    with tarfile.open(fileobj=stream, mode="r:", errorlevel=0) as archive:
+        for found in _headers(archive):
+            if found.offset >= offset:
+                break
+            if _skip_reason(found) is None and not found.islnk():
+                places[_normalize(found.name)] = ShardRef(found.offset_data, found.size)
+    return places
+
+
+def _normalize(name: str) -> str:
+    return posixpath.normpath(name).lstrip("/")
+
+
+def _skip_reason(member: tarfile.TarInfo) -> str | None:
+    """Return why a member is not read; None for regular files and hard links."""
+    if member.issym():
+        return "link in a tar"
+    if member.issparse():
+        return "sparse file in a tar"
+    return None if member.isreg() or member.islnk() else "special file in a tar"
 
 
 def _require_end(stream: BinaryIO, offset: int, name: str) -> None:
@@ -144,7 +193,7 @@ def _records(shard: Path, listing: Listing) -> Iterator[_Record]:
         with open_file(shard) as stream:
             record: _Record | None = None
             found = list[Member]()
-            for member in members(stream, str(shard)):
+            for member in members(stream, str(shard), listing.skipped):
                 key = _key(member.name)
                 if record is None or record.key != key:
                     yield from [] if record is None else _complete(record, found, shard)

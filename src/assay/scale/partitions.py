@@ -50,8 +50,8 @@ def decode_partition(photos: Sequence[PhotoRef], preprocess: Preprocess) -> Iter
     """Read and preprocess photos in threads; yield them in batches of `BATCH_SIZE`, in order.
 
     Raises:
-        AssayError: the storage of a photo (a disk, a store) or a Parquet file cannot be read. A photo that is missing or
-            damaged is a failure instead.
+        AssayError: the storage of a photo (a disk, a store) or a Parquet file cannot be read. A photo that is missing
+            or damaged is a failure instead.
     """
 
     def prepare(content: _Content, _: int) -> PreparedImage:

@@ -41,7 +41,7 @@ def list_photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[
 
     Args:
         inputs: paths, globs and URLs.
-        skipped: collects what is skipped in local folders.
+        skipped: collects what is skipped in local folders, and the links and special files in tars.
         exclude: local files and folders to leave out.
 
     Raises:
@@ -92,10 +92,10 @@ def _photos(inputs: Sequence[str], skipped: SkippedFiles, exclude: Sequence[Path
     local = [found for name in inputs if not storage.is_url(name) for found in _replace_container_folder(name)]
     for path in expand_image_paths(local, exclude, skipped) if local else ():
         name = str(path)
-        yield from _photos_in(name) if _is_container(name) else [PhotoRef(unicode_path(name), name)]
+        yield from _photos_in(name, skipped) if _is_container(name) else [PhotoRef(unicode_path(name), name)]
     for url in inputs:
         if storage.is_url(url):
-            yield from _photos_below(url)
+            yield from _photos_below(url, skipped)
 
 
 def _list_file(folder: str, number: int) -> str:
@@ -129,7 +129,7 @@ def _container_files(folder: Path) -> list[str]:
     return sorted(files)
 
 
-def _photos_below(url: str) -> Iterator[PhotoRef]:
+def _photos_below(url: str, skipped: SkippedFiles) -> Iterator[PhotoRef]:
     files = [url] if storage.is_file(url) else storage.walk(url, without=STATE_FILE)
     found, tables = False, []
     for file in files:
@@ -139,18 +139,18 @@ def _photos_below(url: str) -> Iterator[PhotoRef]:
             found = True
             yield PhotoRef(file, file)
     for file in () if found else tables:
-        yield from _photos_in(file)
+        yield from _photos_in(file, skipped)
     if not found and not tables:
         raise UsageError(f"{url} contains no photos: give another folder, or files")
 
 
-def _photos_in(file: str) -> Iterator[PhotoRef]:
+def _photos_in(file: str, skipped: SkippedFiles) -> Iterator[PhotoRef]:
     """Yield the photos of a Parquet or tar file."""
     if posixpath.splitext(file)[1].casefold() != SHARD_SUFFIX:
         yield from parquet_photos(file)
         return
     with storage.open_binary(file) as stream:
-        for member in members(stream, file):
+        for member in members(stream, file, skipped.counts):
             if posixpath.splitext(member.name)[1].casefold() in IMAGE_SUFFIXES:
                 source = unicode_path(f"{file}/{member.name}")
                 yield PhotoRef(source, file, member.place.offset, member.place.size)
