@@ -188,3 +188,34 @@ def test_json_lines_include_unreadable_files(assay, model: Path, photos: Path):
     assert rows[0] == {"source": str(photos / "00.png"), "error": "empty file"}
     assert len(rows) == 40
     assert result.code == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "message"),
+    [
+        (["a.parquet"], None, "a.parquet is a parquet file, whose photos are read with --cluster"),
+        (["photos", "a.PQ"], "o.csv", "a.PQ is a pq file, whose photos are read with --cluster"),
+        (["a.tar"], None, "a.tar is a tar file, whose photos are read with --cluster"),
+        (["tables"], None, "tables is a folder of Parquet or tar files, whose photos are read with --cluster"),
+        (["s3://bucket/photos"], "o.csv", "s3://bucket/photos is a URL, whose photos are read with --cluster"),
+        (["gs://bucket/a.jpg"], None, "gs://bucket/a.jpg is a URL, whose photos are read with --cluster"),
+        (["photos"], "s3://bucket/o.csv", "--out s3://bucket/o.csv: only --cluster writes to URLs"),
+    ],
+)
+def test_inputs_that_need_the_option_cluster(  # noqa: PLR0917
+    assay, model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], out: str | None, message: str
+):
+    monkeypatch.chdir(photos.parent)
+    for name in ("a.parquet", "a.PQ", "a.tar", "tables/deep/b.parquet"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"x")
+    code, _, error = assay("predict", model, *inputs, *([] if out is None else ["--out", out]))
+    assert code == 2
+    assert " ".join(error.split()).startswith(f"assay: {message}: add --cluster local")
+    assert not Path("s3:").exists()
+
+
+def test_a_folder_of_photos_beside_tables_is_read(assay, model: Path, photos: Path):
+    (photos / "predictions.parquet").write_bytes(b"x")
+    code, _, error = assay("predict", model, photos, "--json")
+    assert (code, error.strip()) == (0, "skipped: 1 not an image")

@@ -15,7 +15,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from assay.image.ignore_rules import SkippedFiles
     from assay.inference import Classifier, Failure, Prediction
@@ -86,6 +86,7 @@ def predict(
         job = PredictJob(model, out, engine, precision.value, threads, abstain)
         unreadable = _write_partitions(job, inputs, cluster, skipped)
     else:
+        _require_no_containers(inputs, out)
         table = None if out is None else Path(out)
         if table is not None:
             _check_output(table, json=json)
@@ -116,6 +117,40 @@ def predict(
         echo(f"skipped: {counts}", err=True)
     if unreadable:
         raise typer.Exit(1)
+
+
+def _require_no_containers(inputs: list[str], out: str | None) -> None:
+    """Raise UsageError, with the options to add, for inputs and outputs that only --cluster reads and writes."""
+    from assay.image.input_paths import CONTAINER_SUFFIXES
+
+    if out is not None and _is_url(out):
+        raise UsageError(f"--out {out}: only --cluster writes to URLs: add --cluster local")
+    for name in inputs:
+        path = Path(name)
+        if _is_url(name):
+            kind = "a URL"
+        elif path.suffix.casefold() in CONTAINER_SUFFIXES and path.is_file():
+            kind = f"a {path.suffix.casefold().removeprefix('.')} file"
+        elif path.is_dir() and _contains_only(path, CONTAINER_SUFFIXES):
+            kind = "a folder of Parquet or tar files"
+        else:
+            continue
+        raise UsageError(f"{name} is {kind}, whose photos are read with --cluster: add --cluster local --out FOLDER")
+
+
+def _is_url(name: str) -> bool:
+    return "://" in name and not Path(name).exists()
+
+
+def _contains_only(folder: Path, suffixes: "Container[str]") -> bool:
+    """Whether a folder contains no photos, but files with these suffixes."""
+    from assay.image.input_paths import expand_image_paths
+
+    try:
+        expand_image_paths([str(folder)])
+    except UsageError:
+        return any(path.suffix.casefold() in suffixes for path in folder.rglob("*"))
+    return False
 
 
 def _check_output(out: Path, *, json: bool) -> None:

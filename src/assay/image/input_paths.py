@@ -3,10 +3,14 @@
 from collections.abc import Collection, Iterator, Sequence
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Final
 
 from assay.core.errors import UsageError
 from assay.image.ignore_rules import NOT_AN_IMAGE, SkippedFiles
 from assay.image.image_files import is_image_file, walk_images
+
+CONTAINER_SUFFIXES: Final = frozenset({".parquet", ".pq", ".tar"})
+"""Suffixes of files that contain many photos, which predictions in partitions read."""
 
 
 def expand_image_paths(

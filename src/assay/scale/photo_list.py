@@ -15,7 +15,7 @@ from assay.core.errors import UsageError
 from assay.data.tar_shards import SHARD_SUFFIX, members
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import IMAGE_SUFFIXES
-from assay.image.input_paths import expand_image_paths
+from assay.image.input_paths import CONTAINER_SUFFIXES, expand_image_paths
 from assay.inference.classifier import BATCH_SIZE
 from assay.inference.prediction_tables import unicode_path
 from assay.scale import storage
@@ -24,7 +24,6 @@ from assay.scale.parquet_photos import PhotoRef, parquet_photos
 PARTITION_PHOTOS: Final = 16 * BATCH_SIZE
 """Photos per partition: whole batches, so that batches are the same as without partitions."""
 _PARTITIONS_PER_FILE: Final = 64
-_PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
 STATE_FILE: Final = "_assay.json"
 """Written into the output folder when all photos are listed; a folder with it is no input."""
 _FOLDER: Final = "_photos"
@@ -103,7 +102,7 @@ def _list_file(folder: str, number: int) -> str:
 
 
 def _is_container(name: str) -> bool:
-    return posixpath.splitext(name)[1].casefold() in {*_PARQUET_SUFFIXES, SHARD_SUFFIX}
+    return posixpath.splitext(name)[1].casefold() in CONTAINER_SUFFIXES
 
 
 def _replace_container_folder(name: str) -> list[str]:
