@@ -228,6 +228,26 @@ def test_source_labels_are_refused_where_they_have_no_effect(overrides: list[str
         load_recipe("bottle", ["train.strategy=finetune", "train.source_labels=true", *overrides])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "messages"),
+    [
+        (
+            ["train.strategy=probe", "train.balance=sampler", "train.objective=accuracy", "train.source_labels=true"],
+            ["data.class_mapping", "train.strategy=probe", "train.balance=sampler", "train.objective=accuracy"],
+        ),
+        (
+            ["train.strategy=auto", "train.balance=weights", "train.freeze=1", "train.source_labels=true"],
+            ["train.strategy=auto", "train.balance=weights", "ignores train.balance", "ignores train.freeze"],
+        ),
+        (["train.strategy=auto", "net.head.hidden=[8]", "net.name=convnet"], ["pretrained weights", "linear head"]),
+    ],
+)
+def test_all_conflicts_are_named(overrides: list[str], messages: list[str]):
+    with pytest.raises(UsageError) as caught:
+        load_recipe("bottle", overrides)
+    assert [message for message in messages if message not in str(caught.value)] == []
+
+
 UNQUOTED = [
     "yes",
     "On",

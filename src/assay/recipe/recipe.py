@@ -1,5 +1,6 @@
 """`Recipe`, all settings of a run; among them abstention."""
 
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -48,35 +49,39 @@ class Recipe(Settings):
     tune: TuneSpec = TuneSpec()
 
     @model_validator(mode="after")
-    def _check_source_labels(self) -> Self:
-        train = self.train
-        if not train.source_labels:
-            return self
-        if self.data.class_mapping is None:
-            raise ValueError("train.source_labels needs data.class_mapping, which says what labels a class combines")
-        for name, value in (("strategy", train.strategy), ("balance", train.balance), ("objective", train.objective)):
-            if value in ("auto", "probe", "sampler", "weights", "accuracy", "balanced_accuracy"):
-                raise ValueError(f"train.source_labels does not work with train.{name}={value}: change one of them")
+    def _check_conflicts(self) -> Self:
+        """Refuse settings that contradict each other; all of them are named."""
+        if conflicts := [*self._source_label_conflicts(), *self._auto_conflicts()]:
+            raise ValueError("; ".join(conflicts))
         return self
 
-    @model_validator(mode="after")
-    def _check_auto(self) -> Self:
+    def _source_label_conflicts(self) -> Iterator[str]:
+        train = self.train
+        if not train.source_labels:
+            return
+        if self.data.class_mapping is None:
+            yield "train.source_labels needs data.class_mapping, which says what labels a class combines"
+        settings = (("strategy", train.strategy), ("balance", train.balance), ("objective", train.objective))
+        for name, value in settings:
+            if value in ("auto", "probe", "sampler", "weights", "accuracy", "balanced_accuracy"):
+                yield f"train.source_labels does not work with train.{name}={value}: change one of them"
+
+    def _auto_conflicts(self) -> Iterator[str]:
         if self.train.strategy != "auto":
-            return self
+            return
         remedy = "choose another train.strategy"
         if self.net.weights == "none" or not has_published_weights(self.net.name):
-            raise ValueError(f"train.strategy is auto, which needs pretrained weights: {remedy}, such as scratch")
+            yield f"train.strategy is auto, which needs pretrained weights: {remedy}, such as scratch"
         if self.net.head.hidden:
-            raise ValueError(f"train.strategy is auto, which fits a linear head: set net.head.hidden=[], or {remedy}")
+            yield f"train.strategy is auto, which fits a linear head: set net.head.hidden=[], or {remedy}"
         for name in self.train.auto.backbones or ():
             check_known(name)
             if not has_published_weights(name):
-                raise ValueError(f"train.auto.backbones names {name}, for which no pretrained weights exist: remove it")
+                yield f"train.auto.backbones names {name}, for which no pretrained weights exist: remove it"
         if self.train.balance != "none":
-            raise ValueError(
+            yield (
                 "train.strategy is auto, which ignores train.balance: set it to none (and "
                 f"train.objective=balanced_accuracy if all classes are equally important), or {remedy}"
             )
         if self.train.freeze:
-            raise ValueError(f"train.strategy is auto, which ignores train.freeze: set it to 0, or {remedy}")
-        return self
+            yield f"train.strategy is auto, which ignores train.freeze: set it to 0, or {remedy}"
