@@ -320,7 +320,13 @@ def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") ->
     from assay.data import SPLITS
     from assay.pipeline import TrainCallbacks
 
-    log.write("settings", strategy=recipe.train.strategy, minutes=recipe.train.auto.minutes, epochs=recipe.train.epochs)
+    log.write(
+        "settings",
+        strategy=recipe.train.strategy,
+        objective=recipe.train.objective or "accuracy",
+        minutes=recipe.train.auto.minutes,
+        epochs=recipe.train.epochs,
+    )
     return TrainCallbacks(
         progress,
         on_data=lambda dataset: log.write(

@@ -20,7 +20,7 @@ from assay.studio.camera_rule import CameraRule, read_rule_state
 from assay.studio.http import fragment, page, read_json, started, studio_of, text_field
 from assay.studio.labels import LABELS_FILE
 from assay.studio.project import STATE_FOLDER
-from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER
+from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER, RunSummary
 from assay.studio.security import HOST
 from assay.studio.service import KEYS_FOLDER, UNCERTAIN_FOLDER, Studio
 from assay.studio.uploads import MAX_PHOTO_BYTES, read_limited
@@ -68,10 +68,10 @@ async def use_page(request: Request) -> Response:
     return page("use.html.j2", request, "use", classes=classes, **values)
 
 
-def _classes(studio: Studio, runs: list[str]) -> tuple[str, ...]:
+def _classes(studio: Studio, runs: list[RunSummary]) -> tuple[str, ...]:
     """Return the classes of the first run; none if its classifier is damaged, which a command on it says."""
     with suppress(AssayError):
-        return studio.runs.classes(runs[0]) if runs else ()
+        return studio.runs.classes(runs[0].name) if runs else ()
     return ()
 
 
@@ -101,10 +101,10 @@ def _use_values(studio: Studio) -> dict[str, Any]:
     }
 
 
-def _usable_runs(studio: Studio) -> list[str]:
+def _usable_runs(studio: Studio) -> list[RunSummary]:
     """Return the runs that have a classifier, those that are finished first."""
     usable = [run for run in studio.runs.summaries() if run.bundle]
-    return [run.name for run in sorted(usable, key=lambda run: not run.finished)]
+    return sorted(usable, key=lambda run: not run.finished)
 
 
 async def start_export(request: Request) -> Response:

@@ -10,6 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from assay.core.errors import AssayError, UsageError
+from assay.studio.accuracy import search_note, search_photos, search_score, search_sentence
 from assay.studio.comparison import comparison_view
 from assay.studio.errors import NotFoundError
 from assay.studio.findings import finding_cards, photos_to_leave_out
@@ -103,6 +104,9 @@ def _train_values(studio: Studio) -> dict[str, Any]:
     return {
         "job": job,
         "view": None if job is None else training_view(job),
+        "search_score": search_score,
+        "search_photos": search_photos,
+        "search_note": search_note,
         "problem": studio.training_problem(),
         "runs": studio.runs.summaries(),
         "commands": {str(item.details.get("run")): item.command for item in studio.jobs.jobs if item.kind == "train"},
@@ -206,6 +210,7 @@ def _report_values(studio: Studio, name: str) -> dict[str, Any]:
         "classes": classes,
         "matrix": rows,
         "used": photos_used(report),
+        "searched": search_sentence(report, studio.runs.candidates(name)),
         "mistakes": mistake_cards(report, photos),
         "suspects": suspects(report, photos),
     }

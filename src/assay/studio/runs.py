@@ -12,13 +12,18 @@ from typing import Any, Final
 from assay.bundle import Bundle
 from assay.core.errors import AssayError
 from assay.core.files import read_text
-from assay.pipeline.run_folder import Run
+from assay.data import Split
+from assay.pipeline.run_folder import SPLIT_TITLES, Run
 from assay.studio.errors import NotFoundError
+from assay.studio.training_view import CandidateRow, candidate_rows
 
 RUNS_FOLDER: Final = "runs"
 MODELS_FOLDER: Final = "models"
 """Folder of the exported models."""
 _REPORT: Final = "report.json"
+_CANDIDATES: Final = "candidates.json"
+_EVALUATED: Final[tuple[Split, ...]] = ("test", "val")
+"""Splits whose evaluation gives the accuracy of a run: the first one that was evaluated."""
 _NEEDED: Final = frozenset(
     {"result", "baseline", "positive_class", "warning", "metrics", "confusion", "photos", "abstention", "label_issues"}
     | {"mistakes", "learning_curve", "splits"}
@@ -38,8 +43,8 @@ class RunSummary:
         finished: whether it has a report.
         bundle: whether there is a classifier.
         photos: number of photos that it was evaluated on.
-        split: which they are, as an adjective.
-        accuracy: on them, 0-1.
+        split: which they are, as an adjective: test, or validation if there are no test photos.
+        accuracy: of the run: that on them, 0-1.
         low: lower end of the 95 % interval of the accuracy.
         high: upper end.
         network: name of the network, and how it was trained.
@@ -132,7 +137,7 @@ class RunStore:
             AssayError: the file is damaged, or of another version of Assay.
         """
         run = Run(self.path(name))
-        for split in ("test", "val"):
+        for split in _EVALUATED:
             path = run.evaluation(split) / _REPORT
             try:
                 changed = path.stat().st_mtime_ns
@@ -148,11 +153,20 @@ class RunStore:
             return known[1]
         return None
 
+    def candidates(self, name: str) -> list[CandidateRow]:
+        """Return what the search of a run has tried; empty if it had no search, or the file is damaged."""
+        run = Run(self.path(name))
+        try:
+            records = json.loads(read_text(run.folder / _CANDIDATES, _MAX_CHARS))
+            return candidate_rows(records, run.recipe().train.objective)
+        except (AssayError, OSError, ValueError, TypeError, AttributeError):
+            return []
+
     def summary(self, name: str) -> RunSummary:
         """Return a run's row of the list."""
         run = Run(self.folder / name)
         bundle = run.bundle.is_file()
-        for split, title in (("test", "test"), ("val", "held-out")):
+        for split in _EVALUATED:
             path = run.evaluation(split) / "metrics.json"
             try:
                 metrics = json.loads(read_text(path, _MAX_CHARS))
@@ -164,7 +178,7 @@ class RunStore:
                     finished=(path.parent / _REPORT).is_file(),
                     bundle=bundle,
                     photos=int(metrics["count"]),
-                    split=title,
+                    split=SPLIT_TITLES[split],
                     accuracy=metrics["accuracy"],
                     low=interval[0],
                     high=interval[1],

@@ -15,9 +15,13 @@ class CandidateRow:
     outcome: str
     reason: str
     accuracy: float | None
+    balanced_accuracy: float | None
     half_width: float | None
+    """Half the 95 % interval of what candidates are compared by."""
     photos: int
     after: float
+    balanced: bool
+    """Whether candidates are compared by balanced accuracy."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def training_view(job: Job) -> TrainingView:
     """Read the events of a training."""
     settings = (job.of("settings") or [{}])[-1]
     data = (job.of("data") or [{}])[-1]
-    candidates = [_candidate(event) for event in job.of("candidate")]
+    candidates = candidate_rows(job.of("candidate"), settings.get("objective"))
     tried = [row for row in candidates if row.accuracy is not None]
     kept = [row for row in tried if row.outcome == "kept"]
     epochs = job.of("epoch")
@@ -103,16 +107,27 @@ def training_view(job: Job) -> TrainingView:
     )
 
 
-def _candidate(event: Mapping[str, Any]) -> CandidateRow:
-    return CandidateRow(
-        name=str(event.get("name", "")),
-        outcome=str(event.get("outcome", "")),
-        reason=str(event.get("reason", "")),
-        accuracy=event.get("accuracy"),
-        half_width=event.get("half_width"),
-        photos=int(event.get("photos") or 0),
-        after=float(event.get("after") or 0.0),
-    )
+def candidate_rows(records: Sequence[Mapping[str, Any]], objective: str | None) -> list[CandidateRow]:
+    """Read the candidates of a search.
+
+    Args:
+        records: as in the events of the training and in `candidates.json`.
+        objective: of the training.
+    """
+    return [
+        CandidateRow(
+            name=str(record.get("name", "")),
+            outcome=str(record.get("outcome", "")),
+            reason=str(record.get("reason", "")),
+            accuracy=record.get("accuracy"),
+            balanced_accuracy=record.get("balanced_accuracy"),
+            half_width=record.get("half_width"),
+            photos=int(record.get("photos") or 0),
+            after=float(record.get("after") or 0.0),
+            balanced=objective == "balanced_accuracy",
+        )
+        for record in records
+    ]
 
 
 def _curve(tried: Sequence[CandidateRow], epochs: Sequence[Mapping[str, Any]]) -> tuple[list[CurvePoint], str]:
