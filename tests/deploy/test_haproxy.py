@@ -12,7 +12,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from services import find_program
+from waiting import wait_until
 
 _BOUNDARY = "photo-boundary"
 _SUBJECT = "/CN=localhost"
@@ -54,7 +54,7 @@ class Cluster:
             assert process.poll() is None, result.read_text(encoding="utf-8")
             return get(f"http://127.0.0.1:{port}/ready") == 200
 
-        wait_for(ready)
+        wait_until(ready)
 
     def end(self) -> None:
         for process in self.servers:
@@ -72,13 +72,6 @@ def get(url: str) -> int:
     except OSError:
         return 0
     return status
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def trusting() -> ssl.SSLContext:
@@ -151,7 +144,7 @@ def cluster(deploy: Path, colours_bundle: Path, certificate: Path, free_port: Ca
         balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=log)
         stack.callback(balancer.wait, 20)
         stack.callback(balancer.terminate)
-        wait_for(lambda: get(f"http://127.0.0.1:{item.watching}/health") == 200)
+        wait_until(lambda: get(f"http://127.0.0.1:{item.watching}/health") == 200)
         yield item
 
 
@@ -207,14 +200,14 @@ class Clients:
 @pytest.mark.slow
 def test_killed_server_loses_no_request_and_returns(cluster: Cluster):
     clients = Clients(cluster, 8)
-    wait_for(lambda: clients.answers[200] > 100)
+    wait_until(lambda: clients.answers[200] > 100)
     before = clients.answers[200]
     cluster.servers[0].send_signal(signal.SIGKILL)
-    wait_for(lambda: clients.answers[200] > before + 100)
+    wait_until(lambda: clients.answers[200] > before + 100)
     cluster.start(cluster.ports[0])
     back = len(cluster.lines())
     name = f"assay-{cluster.ports[0]}"
-    wait_for(lambda: any(line["server"] == name for line in cluster.lines()[back:]), 15)
+    wait_until(lambda: any(line["server"] == name for line in cluster.lines()[back:]), 15)
     answers = clients.end()
     assert set(answers) == {200}
     lines = [line for line in cluster.lines() if line["server"] != "<NOSRV>"]
@@ -333,7 +326,7 @@ def test_query_reaches_the_server_unchanged(deploy: Path, certificate: Path, fre
         balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=log)
         stack.callback(balancer.wait, 20)
         stack.callback(balancer.terminate)
-        wait_for(lambda: get(f"http://127.0.0.1:{item.watching}/health") == 200)
+        wait_until(lambda: get(f"http://127.0.0.1:{item.watching}/health") == 200)
         for written, read in {
             "/classify?model=a%2Db&x=%7e//../.": "/classify?model=a%2Db&x=%7e//../.",
             "/cl%61ssify?": "/classify?",

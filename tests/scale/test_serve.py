@@ -8,10 +8,9 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from PIL import Image
 from process_groups import call_in_group
 from pydantic import ValidationError
 from services import find_program
+from waiting import wait_until
 
 from assay.core.errors import UsageError
 from assay.inference import Classifier
@@ -139,13 +139,6 @@ class Load:
             thread.join()
 
 
-def _wait(condition: Callable[[], bool], what: str, seconds: float = 400) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 @contextmanager
 def _haproxy(serve: int, folder: Path) -> Iterator[int]:
     port = _free_port()
@@ -195,7 +188,7 @@ def _serve_under_load(bundle: str, folder: str) -> None:
 
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         deploy()
-        _wait(lambda: status().status == "RUNNING", f"the application does not start: {status()}")
+        wait_until(lambda: status().status == "RUNNING", 400, f"the application does not start: {status()}")
         assert replicas() == 1
 
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -208,23 +201,23 @@ def _serve_under_load(bundle: str, folder: str) -> None:
         assert answered(get("/metrics").decode()) == 1
 
         load = Load(balancer, 6)
-        _wait(lambda: replicas() == 2, "no second replica is started")
+        wait_until(lambda: replicas() == 2, 400, "no second replica is started")
 
         before = sum(load.answers.values())
         deploy(drift_window=2000)
-        _wait(lambda: status().status == "DEPLOYING", "the update does not start")
-        _wait(lambda: status().status == "RUNNING", "the update does not end")
+        wait_until(lambda: status().status == "DEPLOYING", 400, "the update does not start")
+        wait_until(lambda: status().status == "RUNNING", 400, "the update does not end")
         assert sum(load.answers.values()) > before
 
-        _wait(lambda: replicas() == 2, "after the update there is no second replica")
+        wait_until(lambda: replicas() == 2, 400, "after the update there is no second replica")
         assert _kill_a_replica()
         count = sum(load.answers.values())
-        _wait(lambda: sum(load.answers.values()) > count + 100, "no answers after a replica was killed")
-        _wait(lambda: replicas() == 2, "the killed replica is not replaced")
+        wait_until(lambda: sum(load.answers.values()) > count + 100, 400, "no answers after a replica was killed")
+        wait_until(lambda: replicas() == 2, 400, "the killed replica is not replaced")
         load.stop()
         assert load.answers.keys() == {(200, "red")}, load.answers
 
-        _wait(lambda: replicas() == 1, "no replica is stopped without load")
+        wait_until(lambda: replicas() == 1, 400, "no replica is stopped without load")
         # Counters of replicas that have been replaced are not lost.
         assert answered(get("/metrics").decode()) > 100
         serve.shutdown()

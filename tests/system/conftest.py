@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from colour_model import colour_model
 from PIL import Image
 from safetensors.numpy import save
 from services import find_program, unavailable
+from waiting import wait_until
 
 from assay.bundle import BundleInfo, pack_bundle
 from assay.recipe import PreprocessSpec, ServeSpec
@@ -176,14 +176,6 @@ def painted() -> Callable[..., bytes]:
         return stream.getvalue()
 
     return paint
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Poll until a condition is true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from assay.inference import EngineSetup, ModelLoader, Workload
 from assay.inference.workload import EngineMeasurement
@@ -25,13 +26,6 @@ def _measured(bundle: Path, workload: Workload, engine: str) -> None:
     """Save a measurement in which an engine was the fastest."""
     loader = ModelLoader(bundle)
     loader.save(workload, EngineMeasurement(EngineSetup(engine, loader.threads, 1, 3), {}))
-
-
-def _until(found: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + _SECONDS
-    while not found():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 def _measuring(parent: int) -> Iterator[int]:
@@ -84,7 +78,7 @@ def test_running_server_switches_to_settings_that_are_measured_later(serve, bund
     with running.client() as client:
         before = client.post("/classify", files={"image": painted()}).json()
         _measured(bundle, "server", "onnxruntime")
-        _until(lambda: "as measured; before: openvino" in _log(running), "the settings were not changed")
+        wait_until(lambda: "as measured; before: openvino" in _log(running), _SECONDS, "the settings were not changed")
         after = client.post("/classify", files={"image": painted()}).json()
     assert before["label"] == after["label"]
     assert running.stop() == 0
@@ -92,7 +86,7 @@ def test_running_server_switches_to_settings_that_are_measured_later(serve, bund
 
 def test_measuring_stops_when_a_request_arrives_and_ends_with_the_server(serve, bundle: Path, painted):
     running = serve(bundle, models__measure=True)
-    _until(lambda: list(_measuring(running.process.pid)), "nothing is measured")
+    wait_until(lambda: list(_measuring(running.process.pid)), _SECONDS, "nothing is measured")
     (pid,) = _measuring(running.process.pid)
     with running.client() as client:
 
@@ -102,24 +96,24 @@ def test_measuring_stops_when_a_request_arrives_and_ends_with_the_server(serve, 
             assert client.post("/classify", files={"image": painted()}).status_code == 200
             return _state(pid) in {"T", "gone"}
 
-        _until(stopped, "measuring is not stopped")
-    _until(lambda: _state(pid) != "T", "measuring is not continued")
+        wait_until(stopped, _SECONDS, "measuring is not stopped")
+    wait_until(lambda: _state(pid) != "T", _SECONDS, "measuring is not continued")
     with running.client() as client:
         client.post("/classify", files={"image": painted()})
     # It is stopped, and its parent cannot end it.
     running.process.send_signal(signal.SIGKILL)
-    _until(lambda: _state(pid) in {"gone", "Z"}, "the process that measures outlived the server")
+    wait_until(lambda: _state(pid) in {"gone", "Z"}, _SECONDS, "the process that measures outlived the server")
 
 
 def test_one_worker_measures_at_a_time(serve, bundle: Path):
     running = serve(bundle, "--workers", 3, models__measure=True)
-    _until(lambda: len(running.workers()) == 3, "not all workers have started")
+    wait_until(lambda: len(running.workers()) == 3, _SECONDS, "not all workers have started")
     workers = running.workers()
 
     def measuring() -> list[int]:
         return [pid for worker in workers for pid in _measuring(worker)]
 
-    _until(measuring, "nothing is measured")
+    wait_until(measuring, _SECONDS, "nothing is measured")
     counts = []
     for _ in range(30):
         counts.append(len(measuring()))

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pymongo
 import pytest
 import redis
+from waiting import wait_until
 
 from assay.serving.auth.keys import KeyManager
 
@@ -42,7 +43,7 @@ class Load:
     def more(self, count: int) -> None:
         """Return when so many more photos have been answered."""
         enough = len(self.answers) + count
-        wait_for(lambda: len(self.answers) >= enough)
+        wait_until(lambda: len(self.answers) >= enough)
 
     def stop(self) -> Answers:
         """End the clients; an error of theirs is raised here."""
@@ -53,13 +54,6 @@ class Load:
         return self.answers
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
-
-
 def recorded(url: str) -> list[str]:
     with pymongo.MongoClient(url) as client:  # type: pymongo.MongoClient[dict[str, Any]]
         return sorted(item["request_id"] for item in client.get_default_database()["request_logs"].find())
@@ -68,7 +62,7 @@ def recorded(url: str) -> list[str]:
 def all_recorded(url: str, answers: Answers) -> None:
     """Wait until the request log contains every response once."""
     expected = sorted(request for _, request, _ in answers)
-    wait_for(lambda: len(recorded(url)) >= len(expected))
+    wait_until(lambda: len(recorded(url)) >= len(expected))
     assert recorded(url) == expected
 
 
@@ -98,7 +92,7 @@ def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_s
     all_recorded(log_url, answers)
     with server.client() as client:
         photo = {"image": ("photo.jpg", painted(number=60_000), "image/jpeg")}
-        wait_for(lambda: client.post("/classify?detail=1", files=photo).json().get("cached", False), 20)
+        wait_until(lambda: client.post("/classify?detail=1", files=photo).json().get("cached", False), 20)
     assert server.stop() == 0
 
 
@@ -137,7 +131,7 @@ def test_full_spool_disk_during_a_database_outage(
     load = Load(server, painted)
     load.more(400)
     # Records follow their answers, on a busy machine by a while.
-    wait_for(lambda: sum(path.stat().st_size for path in tiny_disk.rglob("*.jsonl")) > 40_000)
+    wait_until(lambda: sum(path.stat().st_size for path in tiny_disk.rglob("*.jsonl")) > 40_000)
     mongo_server.start()
     answers = load.stop()
     assert {status for status, _, _ in answers} == {200}
@@ -190,7 +184,7 @@ def test_corrupt_redis_values_do_not_affect_responses(
         right = client.post("/classify", files=photo).json()
         for number in range(4):
             # A prediction is stored after it was sent.
-            wait_for(lambda: len(names()) == 3)
+            wait_until(lambda: len(names()) == 3)
             for name in names():
                 store.unlink(name)
                 store.rpush(name, "a") if number % 2 else store.set(name, '{"image": {}}')
