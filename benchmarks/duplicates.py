@@ -10,6 +10,7 @@ files that is called copies counts as wrong.
 
 import argparse
 import io
+import os
 import random
 import shutil
 import tarfile
@@ -23,6 +24,7 @@ import elpv_dataset
 import imagehash
 import numpy as np
 from PIL import Image, ImageEnhance
+from processes import memory
 
 from assay.data.check import check
 from assay.data.check_result import FindingKind
@@ -177,8 +179,7 @@ def speed(scratch: Path) -> None:
             report = check(scratch / "cifar10", cache=Path(cache))
             seconds, cpu = time.perf_counter() - begin, time.process_time() - used
             print(f"{which} check of {report.photos:,} photos: {seconds:.1f} s ({cpu:.1f} s of processor time)")
-    memory = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
-    print(f"memory at most: {int(memory.split()[1]) // 1024} MB")
+    print(f"memory at most: {memory(os.getpid()) >> 20} MB")
 
 
 def main() -> None:

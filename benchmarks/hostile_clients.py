@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from processes import memory
+
 _MIB = 2**20
 _SECONDS = 25.0
 _HOST = b"Host: localhost\r\n"
@@ -122,11 +124,6 @@ _ATTACKS: dict[str, Callable[[int, str], None]] = {
 }
 
 
-def _memory(pid: int, kind: str) -> int:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.findall(rf"{kind}:\s+(\d+)", status)[0]) * 1024
-
-
 class _OtherClient:
     """Asks for /live again and again and remembers the slowest answer."""
 
@@ -174,11 +171,11 @@ def _measure(model: Path, attack: Callable[[int, str], None]) -> tuple[float, fl
             if found is None:
                 raise RuntimeError(f"the server did not start: {said}")
             port, name = int(found[1]), found[2]
-            before = _memory(process.pid, "VmRSS")
+            before = memory(process.pid, "VmRSS")
             other_client = _OtherClient(port)
             attack(port, name)
             other_client.end()
-            growth = (_memory(process.pid, "VmHWM") - before) / 1e6
+            growth = (memory(process.pid, "VmHWM") - before) / 1e6
             return growth, other_client.slowest, other_client.failures
         finally:
             process.terminate()

@@ -103,6 +103,15 @@ def _busy_ticks() -> int:
     return sum(ticks) - ticks[3] - ticks[4]
 
 
+def memory(pid: int, kind: str = "VmHWM") -> int:
+    """Return the resident memory of a process in bytes: its peak, or with `VmRSS` that of now. Linux only."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name == kind:
+            return int(value.split()[0]) << 10
+    raise BenchmarkError(f"the system does not report {kind} of process {pid}")
+
+
 def run_json(command: list[str], environment: Mapping[str, str], timeout: float = 900) -> dict[str, Any]:
     """Run a program and return the JSON of its last line.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from client import Client, Requests, closed_loop, open_loop
-from processes import BASELINES, BenchmarkError, Place, rivals_python, run_json, take_turns
+from processes import BASELINES, BenchmarkError, Place, memory, rivals_python, run_json, take_turns
 
 from assay.inference import Classifier
 
@@ -101,12 +101,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def resident(pid: int) -> float:
-    """Return the largest memory a process ever held, in MiB."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
 def holds_torch(pid: int) -> bool:
     """Tell whether a process has loaded torch's libraries."""
     return "libtorch" in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
@@ -150,7 +144,7 @@ def _one(command: list[str], place: Place, requests: Requests, seconds: float, *
             asyncio.run(closed_loop(port, requests.same, CONCURRENCY, 1.0))
             hits = asyncio.run(closed_loop(port, requests.same, CONCURRENCY, seconds / 2))
             result |= {"alone": alone, "bare": bare, "hits": hits.rate(), "hits p99": hits.quantile(0.99)}
-            result |= {"memory": resident(pid), "torch": float(holds_torch(pid))}
+            result |= {"memory": memory(pid) / 2**20, "torch": float(holds_torch(pid))}
         return result
 
 
@@ -203,7 +197,7 @@ def overload(place: Place, say: Callable[[str], None]) -> list[dict[str, Any]]:
                     "other_5xx": sum(n for status, n in counts.items() if status >= 500 and status != 503),
                     "unanswered": counts.get(0, 0),
                     "latest": outcome.latest,
-                    "memory": resident(pid),
+                    "memory": memory(pid) / 2**20,
                 }
             )
     return found

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from processes import memory
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 _KINDS = 40
@@ -151,7 +152,7 @@ def _use(page: Page, address: str, pid: int, options: argparse.Namespace) -> lis
         _blanks("the same jumps again, without the browser's cache", _jump(page, options, fresh=True)),
     ]
     rows += _edit(page)
-    rows.append(("memory of the studio", f"{_memory(pid):.0f} MB", "≤ 400 MB"))
+    rows.append(("memory of the studio", f"{memory(pid) / 1e6:.0f} MB", "≤ 400 MB"))
     return rows
 
 
@@ -239,12 +240,6 @@ def _timed(page: Page, selector: str, caption: str) -> float:
             [selector, caption],
         )
     )
-
-
-def _memory(pid: int) -> float:
-    """Return the peak of the resident memory in MB."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1000  # type: ignore[index]
 
 
 def _processor() -> str:
