@@ -1,6 +1,7 @@
 """Settings from the command line, the environment or defaults; errors name the setting and its variable."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,14 +24,33 @@ def test_command_line_overrides_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("LISTEN__PORT", "70000", "port"),
         ("BATCHING__QUEUE", "0", "queue"),
         ("LISTEN__CORS", "a,b", "JSON"),
+        ("LISTEN__CORS", "3", "such as .a, b., in JSON"),
         ("MODELS__PRECISION", "fp8", "precision"),
     ],
-    ids=["port", "queue", "cors", "precision"],
+    ids=["port", "queue", "cors", "cors-number", "precision"],
 )
 def test_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str):
     monkeypatch.setenv(f"ASSAY_SERVE_{name}", value)
     with pytest.raises(UsageError, match=message):
         ServeSettings.read({})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"listen": {"port": "x"}}, "port (ASSAY_SERVE_LISTEN__PORT) cannot be used: must be a whole number"),
+        ({"listen": {"prt": 1}}, "prt (ASSAY_SERVE_LISTEN__PRT) cannot be used: no setting has this name"),
+        ({"listen": {"allowed_hosts": "x"}}, "allowed-hosts (ASSAY_SERVE_LISTEN__ALLOWED_HOSTS) cannot be used: must"),
+        ({"listen": {"root_path": "a"}}, "root-path (ASSAY_SERVE_LISTEN__ROOT_PATH) cannot be used: must be empty"),
+        ({"limits": {"tiers": {"A B": {}}}}, "A B (ASSAY_SERVE_LIMITS__TIERS__A B) cannot be used: must be lower"),
+        ({"auth": {"proxies": ["x"]}}, "proxies (ASSAY_SERVE_AUTH__PROXIES) cannot be used: 'x' does not appear to be"),
+        ({"cache": 3}, "cache (ASSAY_SERVE_CACHE) cannot be used: must be names with values"),
+    ],
+)  # fmt: skip
+def test_errors_are_in_the_words_of_a_user(options: dict[str, Any], message: str):
+    with pytest.raises(UsageError) as caught:
+        ServeSettings.read(options)
+    assert str(caught.value).startswith(message)
 
 
 def test_model_names_default_to_those_of_the_bundles():

@@ -31,6 +31,7 @@ from assay.bundle.container import (
 from assay.bundle.info import MODEL_MEMBERS, BundleInfo, Precision, bundle_version, dump_info, parse_info
 from assay.bundle.model_card import render_model_card
 from assay.bundle.onnx_validation import check_onnx
+from assay.recipe.validation_text import describe_invalid
 
 
 class Bundle:
@@ -218,5 +219,5 @@ def amend_bundle(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "bundle"
-        raise BundleError(f"{bundle.path} cannot be changed so: {where}: {first['msg']}") from None
+        raise BundleError(f"{bundle.path} cannot be changed so: {where}: {describe_invalid(first)}") from None
     return pack_bundle(path or bundle.path, info, members)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from assay.bundle.container import MODEL, MODEL_INT8
 from assay.recipe import LiveSpec, PreprocessSpec, ServeSpec
+from assay.recipe.validation_text import describe_invalid
 
 FORMAT_VERSION = 2
 """Version of the bundle format; incremented by every change that affects predictions."""
@@ -155,7 +156,7 @@ def parse_info(text: bytes) -> BundleInfo:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "assay.json"
-        raise ValueError(f"its assay.json does not fit format {newest}: {where}: {first['msg']}") from None
+        raise ValueError(f"its assay.json does not fit format {newest}: {where}: {describe_invalid(first)}") from None
 
 
 def bundle_version(info: BundleInfo, weights: str, novelty: str | None = None, int8: str | None = None) -> str:

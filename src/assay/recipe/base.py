@@ -1,10 +1,11 @@
 """Base class and value types of all settings, and the closest match to a mistyped name."""
 
+import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
@@ -45,6 +46,17 @@ class Settings(BaseModel):
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors)
         return values
+
+
+def matches(pattern: str, words: str) -> AfterValidator:
+    """Return a validator of text that must match a pattern; `words` say how it must look, as "must be a digit"."""
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
 
 
 def _types_in(annotation: Any) -> set[Any]:

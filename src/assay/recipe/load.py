@@ -16,6 +16,7 @@ from assay.core.files import read_text, require_regular_file
 from assay.recipe.base import closest_match
 from assay.recipe.recipe import Recipe
 from assay.recipe.safe_yaml import MAX_CHARACTERS, YamlError, parse_yaml
+from assay.recipe.validation_text import describe_invalid
 
 _FOLDER = resources.files("assay.recipe") / "recipes"
 _MAX_EXTENDS = 10
@@ -23,6 +24,8 @@ _MAX_EXTENDS = 10
 _MAX_DEPTH = 10
 _MAX_ERRORS = 10
 _MAX_SHOWN = 100
+_TAGS = {"values", "range", "int", "float"}
+"""Alternatives of a value that pydantic adds to its place."""
 _SCALARS = (bool, int, float, date, type(None))
 """Types that YAML gives names such as yes, 007, 1.5, 2024-01-01 and null."""
 
@@ -64,9 +67,11 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        errors = error.errors()
-        messages = [_format_error(each) for each in errors[:_MAX_ERRORS]]
-        more = [f"and {len(errors) - _MAX_ERRORS} more"] if len(errors) > _MAX_ERRORS else []
+        # A value that is no number is no whole number either.
+        errors = [each for each in error.errors() if each["loc"][-1:] != ("int",)]
+        every = list(dict.fromkeys(map(_format_error, errors)))
+        messages = every[:_MAX_ERRORS]
+        more = [f"and {len(every) - _MAX_ERRORS} more"] if len(every) > _MAX_ERRORS else []
         raise UsageError(f"recipe {source}: " + "; ".join([*messages, *more])) from None
 
 
@@ -166,13 +171,15 @@ def _describe_non_text(value: object) -> str:
 
 
 def _format_error(error: ErrorDetails) -> str:
-    where = ".".join(str(part)[:_MAX_SHOWN] for part in error["loc"]) or "recipe"
+    parts = [part for part in error["loc"] if part not in _TAGS]
+    too_few = error["type"] == "missing" and isinstance(parts[-1], int)
+    where = ".".join(str(part)[:_MAX_SHOWN] for part in (parts[:-1] if too_few else parts)) or "recipe"
     if error["type"] == "extra_forbidden":
         near = closest_match(str(error["loc"][-1])[:_MAX_SHOWN], _known_keys(error["loc"][:-1]))
         return f"no setting is called {where!r}; the nearest is {near!r}"
     if error["type"] == "string_type" and isinstance(error["input"], _SCALARS):
         return f"{where.removesuffix('.[key]')}: {_describe_non_text(error['input'])}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = "has too few values" if too_few else describe_invalid(error)
     given = "" if error["type"] in {"value_error", "bool_for_number"} else f" (given: {_shorten(error['input'])})"
     return f"{where}: {message}{given}"
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from assay.recipe.augmentation import AugmentSpec
-from assay.recipe.base import Settings
+from assay.recipe.base import Settings, matches
 from assay.recipe.data import DataSpec
 from assay.recipe.deployment import LiveSpec, ServeSpec
 from assay.recipe.network import NetSpec, check_known, has_published_weights
@@ -31,10 +31,13 @@ class AbstainSpec(Settings):
     """Largest share of in-distribution photos that may be reported as out of distribution."""
 
 
+_NAME_RULE = "must not be empty, start with a dot, or contain slashes or control characters"
+
+
 class Recipe(Settings):
     """All settings of a run. Immutable."""
 
-    name: Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", max_length=100)] = "default"
+    name: Annotated[str, Field(max_length=100), matches(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*", _NAME_RULE)] = "default"
     """Name of the classifier and its run folders: without slashes, not starting with a dot."""
     description: str = ""
     """One or two sentences that help to choose a recipe."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from assay.recipe.base import Settings
 from assay.recipe.training import MAX_EPOCHS
@@ -46,7 +46,14 @@ def _kind(value: Any) -> str:
     return "range" if isinstance(value, dict | RangeSpec) else "values"
 
 
-Values = Annotated[tuple[Any, ...], Field(min_length=1, max_length=1000)]
+def _require_list(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        text = "must be a list of values, such as [1, 2, 3], or a range, such as {low: 1, high: 3}"
+        raise ValueError(text)  # noqa: TRY004 - what pydantic expects
+    return value
+
+
+Values = Annotated[tuple[Any, ...], Field(min_length=1, max_length=1000), BeforeValidator(_require_list)]
 Domain = Annotated[Annotated[RangeSpec, Tag("range")] | Annotated[Values, Tag("values")], Discriminator(_kind)]
 """What is tried of a setting: the values of a list, or numbers of a range."""
 

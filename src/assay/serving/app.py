@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from assay import __version__
+from assay.recipe.validation_text import describe_invalid
 from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origin_policy import OriginPolicy
 from assay.serving.errors import CLIENT_CLOSED_REQUEST, INTERNAL_ERROR, ApiError, ClientDisconnectedError
@@ -95,5 +96,5 @@ def _describe_error(error: Exception) -> tuple[int, str, Mapping[str, str] | Non
         return error.status_code, str(error.detail), error.headers
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        return 400, f"{first['loc'][-1]}: {first['msg']}", None
+        return 400, f"{first['loc'][-1]}: {describe_invalid(first)}", None
     return 500, INTERNAL_ERROR, None

@@ -4,6 +4,7 @@
 takes precedence.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assay.core.errors import UsageError
 from assay.recipe import ImageFormat
-from assay.recipe.base import Settings
+from assay.recipe.base import Settings, matches
+from assay.recipe.validation_text import describe_invalid
 from assay.serving.auth.origin_policy import ANY_HOST, host_name
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
 from assay.serving.request_log import RequestLogSettings, UncertainSampleSettings
@@ -44,6 +46,8 @@ class ModelSource:
 
 
 PREFIX = "ASSAY_SERVE_"
+_JSON_TYPES = {"tuple_type", "list_type", "dict_type", "model_type", "model_attributes_type"}
+"""Pydantic's errors about a value that must be JSON in a variable."""
 
 
 def _host_name(text: str) -> str:
@@ -54,6 +58,9 @@ def _host_name(text: str) -> str:
 
 HostName = Annotated[str, AfterValidator(_host_name)]
 """A name or an address, without a port; an IPv6 address in brackets."""
+
+
+_ROOT_PATH_RULE = "must be empty, or begin with a slash and not end with one, such as /assay"
 
 
 class ListenSettings(Settings):
@@ -77,7 +84,7 @@ class ListenSettings(Settings):
     """Largest number of connections of one address in a worker (of a /64 for IPv6); `auth.proxies` are exempt."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may use the API from a browser; none: CORS is off."""
-    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    root_path: Annotated[str, matches(r"(/[A-Za-z0-9._~-]+)*", _ROOT_PATH_RULE)] = ""
     """Path prefix under which a proxy exposes the server, as /assay; the proxy may strip it or not. Unset: /."""
     allowed_hosts: tuple[HostName, ...] = ()
     """Host names, without ports, that a server without keys accepts; `*`: any. Unset: at a loopback address only
@@ -258,10 +265,13 @@ class ServeSettings(BaseSettings):
             return cls.model_validate(dict(options))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            names = [str(part) for part in first["loc"]]
+            names = [part for part in first["loc"] if isinstance(part, str) and part != "[key]"]
             if not names:
-                raise UsageError(f"the environment cannot be used: {first['msg']}; lists are JSON") from None
+                raise UsageError(f"the environment cannot be used: {describe_invalid(first)}; lists are JSON") from None
             setting = f"{names[-1].replace('_', '-')} ({PREFIX}{'__'.join(names).upper()})"
-            raise UsageError(f"{setting} cannot be used: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+            form = ", in JSON" if first["type"] in _JSON_TYPES else ""
+            raise UsageError(f"{setting} cannot be used: {describe_invalid(first)}{form}") from None
         except SettingsError as error:
-            raise UsageError(f"the environment cannot be used: {error}; lists are JSON") from None
+            group = re.search('field "([a-z_]+)"', str(error))
+            prefix = f"{PREFIX}{group[1].upper() if group else ''}"
+            raise UsageError(f"a variable {prefix}... cannot be used: lists and groups of settings are JSON") from None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from assay.recipe.base import Settings
+from assay.recipe.base import Settings, matches
 
 Network = IPv4Network | IPv6Network
 
@@ -85,7 +85,9 @@ class Tier(Settings):
     """Maximum number of concurrent requests."""
 
 
-TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+TierName = Annotated[
+    str, matches("[a-z][a-z0-9_-]{0,31}", "must be lower-case letters, digits, - and _, and start with a letter")
+]
 """Lower-case letters, digits, - and _; used in headers and metrics."""
 DEFAULT_TIERS: dict[TierName, Tier] = {
     "bronze": Tier(per_minute=60, burst=10, max_concurrent=4),

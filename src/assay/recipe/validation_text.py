@@ -1,0 +1,48 @@
+"""What is wrong with a value of a setting, in the words of YAML and JSON instead of Python's types."""
+
+import re
+from typing import Final
+
+from pydantic_core import ErrorDetails
+
+_LIST: Final = "must be a list, such as [a, b]"
+_MAPPING: Final = "must be names with values, such as {name: value}"
+_WHOLE: Final = "must be a whole number"
+_NUMBER: Final = "must be a number"
+_SWITCH: Final = "must be true or false"
+_TEXTS: Final = {
+    "bool_parsing": _SWITCH,
+    "bool_type": _SWITCH,
+    "dict_type": _MAPPING,
+    "extra_forbidden": "no setting has this name",
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "int_from_float": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "list_type": _LIST,
+    "missing": "is missing",
+    "model_attributes_type": _MAPPING,
+    "model_type": _MAPPING,
+    "path_type": "must be a path",
+    "set_type": _LIST,
+    "string_type": "must be text",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "too_long": "must have at most {max_length} values, not {actual_length}",
+    "too_short": "must have at least {min_length} values, not {actual_length}",
+    "tuple_type": _LIST,
+    "union_tag_invalid": "{discriminator} must be one of {expected_tags}, not {tag!r}",
+    "union_tag_not_found": "{discriminator} is missing",
+}
+"""By pydantic's type of error; others are already in words that fit."""
+_SUBJECT: Final = re.compile(r"^(?:Value error, |[A-Z]\w+ should (?=\w))")
+_ONE: Final = re.compile(r"\b1 (character|value)s")
+
+
+def describe_invalid(error: ErrorDetails) -> str:
+    """Return what is wrong with a value, without the name of the setting: "must be a whole number"."""
+    text = _TEXTS.get(error["type"])
+    if text is None:
+        return _SUBJECT.sub(lambda found: "must " if "should" in found[0] else "", error["msg"])
+    return _ONE.sub(r"1 \1", text.replace("{name: value}", "{{name: value}}").format(**error.get("ctx", {})))
