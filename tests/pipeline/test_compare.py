@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,31 @@ def test_csv_contains_the_same(tmp_path: Path):
     assert rows[1]["p_value"] == ""
     result = json.loads(json.dumps(ranking.to_dict()))
     assert result["compared"][0]["p_adjusted"] == float(rows[0]["p_adjusted"])
+
+
+def test_corrected_labels_are_compared_on_the_photos_in_common(tmp_path: Path):
+    earlier, later = predictions(10), predictions(0)
+    kept = np.arange(150)
+    later = replace(
+        later,
+        ids=later.ids[:150],
+        paths=later.paths[:150],
+        actual=later.actual[kept],
+        probabilities=later.probabilities[kept],
+    )
+    later = replace(later, actual=np.where(kept < 5, 1 - later.actual, later.actual))
+    paths = [saved(tmp_path / "earlier", earlier), saved(tmp_path / "later", later)]
+    assert "not comparable" in compare_results(paths).text
+    rows = [f"{name},{name},{('no', 'yes')[number % 2]}" for number, name in enumerate(earlier.ids)]
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text("\n".join(["id,path,label", *rows]), encoding="utf-8")
+    ranking = compare_results(paths, labels=manifest)
+    assert [item.result.metrics.accuracy for item in ranking.comparisons] == [140 / 150, 1.0]
+    assert ranking.to_dict()["labels"] == {"photos": 150, "changed": 5, "left_out": 50}
+    assert (
+        "compared on 150 photos that all were evaluated on (50 of some evaluations left out); 5 labels" in ranking.text
+    )
+    assert ranking.comparisons[0].significant
 
 
 def test_input_without_predictions_is_rejected(tmp_path: Path):

@@ -66,8 +66,20 @@ def test_runs_are_compared_on_the_same_photos(client: httpx.Client):
     assert client.post("/api/compare", json={"runs": ["run-1", "run-2", "absent"]}).status_code == 200
     until(lambda: "Comparison on the same photos" in client.get("/train/live").text)
     page = client.get("/train/live").text
-    assert "assay compare runs/run-1 runs/run-2 --json" in page.replace("&#39;", "'")
+    assert "assay compare runs/run-1 runs/run-2 --labels labels.csv --json" in page.replace("&#39;", "'")
     assert "no difference between the runs can be shown" in page or "more than chance" in page
+    assert "All of these runs were measured on the same" in page
+    assert "have changed since this comparison" not in page
+    (photo, *_) = [row for row in client.get("/api/photos").json()["photos"] if row[3] == "red"]
+    edit = {
+        "action": "label",
+        "photos": [photo[0]],
+        "label": "blue",
+        "revision": client.get("/api/photos").json()["revision"],
+    }
+    assert client.post("/api/edit", json=edit).status_code == 200
+    assert "have changed since this comparison" in client.get("/train/live").text
+    client.post("/api/undo", json={})
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What the page says about compared runs: nobody wins a tie."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,9 +9,16 @@ import pytest
 from assay.evaluation import Predictions, compute_metrics
 from assay.pipeline.compare import RunResult, rank
 from assay.studio.comparison import ComparisonView, comparison_view
+from assay.studio.runs import RunSummary
 
 
-def view(*correct: int, photos: int = 40, other_photos: bool = False) -> ComparisonView:
+def view(
+    *correct: int,
+    photos: int = 40,
+    other_photos: bool = False,
+    labels: dict[str, int] | None = None,
+    runs: Sequence[RunSummary] = (),
+) -> ComparisonView:
     """Compare runs of which each has its first photos right."""
     results = []
     for place, right in enumerate(correct, start=1):
@@ -20,7 +28,7 @@ def view(*correct: int, photos: int = 40, other_photos: bool = False) -> Compari
         ids = tuple(f"{place if other_photos else 0}-{number}.png" for number in range(photos))
         predictions = Predictions(classes=("a", "b"), ids=ids, paths=ids, actual=actual, probabilities=probabilities)
         results.append(RunResult(f"runs/run-{place}", "test", predictions, compute_metrics(predictions, None)))
-    return comparison_view(json.loads(json.dumps(rank(results).to_dict())))
+    return comparison_view(json.loads(json.dumps({**rank(results).to_dict(), "labels": labels})), runs)
 
 
 @pytest.mark.parametrize("second", [36, 35])
@@ -49,8 +57,22 @@ def test_some_may_be_worse_and_others_not():
     assert "may be chance" in found.runs[2].sentence
 
 
-def test_other_photos_cannot_be_compared():
+def test_what_cannot_be_compared_says_what_to_do():
     found = view(20, 39, other_photos=True)
-    assert found.summary.startswith("These runs cannot be compared: photos or labels were changed")
+    assert found.summary.endswith("Train again with the present classes, then compare the new runs.")
+    assert (found.possible, found.scope) == (False, "")
     assert found.runs[0].sentence
     assert found.runs[0].sentence.endswith("(80 occur in one evaluation only)")
+
+
+def test_corrected_labels_and_other_photos_are_told():
+    labels = {"photos": 40, "changed": 1, "left_out": 2}
+    own = RunSummary("run-2", finished=True, bundle=True, photos=42, split="test", accuracy=0.9)
+    same = RunSummary("run-1", finished=True, bundle=True, photos=40, split="test", accuracy=0.9)
+    found = view(36, 35, labels=labels, runs=[own, same])
+    assert found.scope.startswith("All of these runs were measured on the same 40 photos, which none of them")
+    assert "1 label was corrected after one of the trainings." in found.scope
+    assert found.scope.endswith(
+        "2 photos that not all of them were measured on, or that are not in use now, are not counted."
+    )
+    assert [run.own for run in found.runs] == [None, own]

@@ -6,7 +6,7 @@ import pytest
 
 from assay.studio.pages import assets, text, texts
 
-_NO_COUNTS = "name|points|value|metric|split"
+_NO_COUNTS = "name|points|value|own_value|metric|split"
 """Placeholders that are no numbers of things."""
 
 

@@ -271,20 +271,24 @@ def compare(
     ],
     *,
     positive: Annotated[str | None, typer.Option(help="Class whose precision is listed.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Manifest with other labels, such as corrected ones: compare with them, on common photos."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Compare classifiers and test whether their differences from the best are significant.
 
     Predictions on the same test photos (or validation photos if there is no test split) are compared in
-    pairs.
+    pairs. With --labels they are compared on the photos that all were evaluated on, with these labels.
 
     Example: assay compare runs/default-1 runs/default-2 --csv table.csv
     """
     from assay.cli.console import print_json
     from assay.pipeline import compare_results
 
-    ranking = compare_results(results, positive)
+    ranking = compare_results(results, positive, labels)
     if csv is not None:
         ranking.write_csv(csv)
     if json:

@@ -11,9 +11,11 @@ from typing import Any
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.tables import Cell, write_rows
-from assay.core.text_layout import align_columns, format_number, format_percent
+from assay.core.text_layout import align_columns, counted, format_number, format_percent
+from assay.data import read_manifest
 from assay.evaluation import Comparison, Metrics, Predictions, compare_paired, compute_metrics
 from assay.evaluation.intervals import CONFIDENCE_LEVEL
+from assay.evaluation.present_labels import PresentLabels, apply_labels
 from assay.pipeline.run_folder import SPLIT_TITLES
 
 _PREDICTIONS = "predictions.npz"
@@ -117,9 +119,15 @@ class RunComparison:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All classifiers compared with the best, in the given order."""
+    """All classifiers compared with the best, in the given order.
+
+    Attributes:
+        comparisons: of each classifier.
+        labels: what other labels than those of the evaluations changed; None: there were none.
+    """
 
     comparisons: tuple[RunComparison, ...]
+    labels: PresentLabels | None = None
 
     @property
     def best(self) -> RunResult:
@@ -159,6 +167,11 @@ class Ranking:
                 ]
             )
         notes = [f"{other.result.name}: {other.reason}" for other in self.comparisons if other.reason]
+        if (labels := self.labels) is not None:
+            photos = counted(len(labels.predictions[0]), "photo")
+            changed = counted(labels.changed, "label")
+            left = f"{labels.left_out:,} of some evaluations left out"
+            notes.append(f"compared on {photos} that all were evaluated on ({left}); {changed} changed since")
         if count := sum(comparison.comparison is not None for comparison in self.comparisons):
             note = "p: McNemar's exact test on the same photos; significant below 0.05"
             notes.append(f"{note}; adjusted for {count} comparisons (Holm)" if count > 1 else note)
@@ -166,30 +179,43 @@ class Ranking:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {"best": self.best.name, "compared": [comparison.to_dict() for comparison in self.comparisons]}
+        labels = None if self.labels is None else self.labels.to_dict()
+        compared = [comparison.to_dict() for comparison in self.comparisons]
+        return {"best": self.best.name, "labels": labels, "compared": compared}
 
     def write_csv(self, path: Path) -> None:
         """Write a row per classifier."""
         write_rows(path, [comparison.row() for comparison in self.comparisons])
 
 
-def compare_results(paths: Sequence[Path], positive_class: str | None = None) -> Ranking:
+def compare_results(paths: Sequence[Path], positive_class: str | None = None, labels: Path | None = None) -> Ranking:
     """Compare classifiers by their stored predictions.
 
     Args:
         paths: two or more of: run folders (their test images, else validation), cross-validations (out of fold),
             folders of an evaluation, `predictions.npz` files.
         positive_class: class of the precision; None: that of the first evaluation.
+        labels: a manifest with other labels, such as corrected ones. The classifiers are compared on the images that
+            all of them were evaluated on, with these labels.
 
     Raises:
         UsageError: fewer than two paths, a repeated path, a path without predictions, or an unknown class.
-        AssayError: a file is damaged.
+        AssayError: a file is damaged, or with `labels` the evaluations have no labelled image in common.
     """
     if len(paths) < 2:
         raise UsageError("give two or more run folders, evaluations or predictions.npz files to compare")
     if repeated := [path for path in paths if paths.count(path) > 1]:
         raise UsageError(f"{repeated[0]} is named twice: compare different classifiers")
-    return rank([read_run_result(path, positive_class) for path in paths])
+    results = [read_run_result(path, positive_class) for path in paths]
+    if labels is None:
+        return rank(results)
+    present = {sample.id: sample.label for sample in read_manifest(labels).samples}
+    applied = apply_labels([result.predictions for result in results], present)
+    relabelled = [
+        replace(result, predictions=predictions, metrics=compute_metrics(predictions, result.metrics.positive))
+        for result, predictions in zip(results, applied.predictions, strict=True)
+    ]
+    return replace(rank(relabelled), labels=applied)
 
 
 def read_run_result(path: Path, positive_class: str | None = None, name: str | None = None) -> RunResult:

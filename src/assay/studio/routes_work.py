@@ -101,6 +101,7 @@ def _train_values(studio: Studio) -> dict[str, Any]:
     job = studio.jobs.latest("train")
     compare = studio.jobs.latest("compare")
     comparison = None if compare is None or compare.running else compare.result()
+    runs = studio.runs.summaries()
     return {
         "job": job,
         "view": None if job is None else training_view(job),
@@ -108,10 +109,11 @@ def _train_values(studio: Studio) -> dict[str, Any]:
         "search_photos": search_photos,
         "search_note": search_note,
         "problem": studio.training_problem(),
-        "runs": studio.runs.summaries(),
+        "runs": runs,
         "commands": {str(item.details.get("run")): item.command for item in studio.jobs.jobs if item.kind == "train"},
         "compare": compare,
-        "comparison": None if comparison is None else comparison_view(comparison),
+        "comparison": None if comparison is None else comparison_view(comparison, runs),
+        "stale": compare is not None and compare.details.get("revision") != studio.project.revision,
     }
 
 
@@ -140,7 +142,7 @@ async def resume_training(request: Request) -> Response:
 
 
 async def compare_runs(request: Request) -> Response:
-    """Compare runs on the same photos."""
+    """Compare runs on the photos that all of them were evaluated on, with the present labels."""
     studio = studio_of(request)
     values = await read_json(request)
     chosen = values.get("runs", [])
@@ -148,7 +150,8 @@ async def compare_runs(request: Request) -> Response:
     names = [name for name in studio.runs.names() if isinstance(chosen, list) and name in chosen]
     if len(names) < 2:
         raise UsageError("Choose two or more finished runs to compare")
-    studio.start("compare", ["compare", *(f"{RUNS_FOLDER}/{name}" for name in names), "--json"], runs=names)
+    arguments = ["compare", *(f"{RUNS_FOLDER}/{name}" for name in names), "--labels", LABELS_FILE, "--json"]
+    studio.start("compare", arguments, runs=names, revision=studio.project.revision)
     return JSONResponse({"runs": names})
 
 
