@@ -42,7 +42,7 @@ FAST = (
 mean of the outputs for the photo and for its mirror image."""
 TEN_LABELS = (*FAST, "train.source_labels=true")
 SHORT_RUNS = {"fast": FAST, "fast, ten labels": TEN_LABELS}
-SHORT = ("train.schedule=onecycle", "train.early_stopping=null", "train.precision=bf16")
+SHORT = ("train.schedule=onecycle", "train.early_stopping=null")
 """Overrides of every variant."""
 
 

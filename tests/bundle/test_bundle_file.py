@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save
 
 from assay.bundle import Bundle, BundleError, BundleInfo, amend_bundle, pack_bundle
-from assay.bundle.container import write_members
+from assay.bundle.archive import write_members
 from assay.bundle.info import dump_info
 
 

@@ -14,7 +14,7 @@ from assay.inference import Classifier
 from assay.pipeline import TrainResult, evaluate_classifier, train_classifier
 from assay.pipeline.calibrate import calibrate_bundle
 from assay.pipeline.dataset_evaluation import measure_confidence, reselect_threshold
-from assay.pipeline.held_out import ValidationSplit
+from assay.pipeline.held_out_predictions import ValidationSplit
 from assay.recipe import AbstainSpec, Recipe
 
 

@@ -17,7 +17,7 @@ from assay.export import export_model
 from assay.inference import Classifier
 from assay.pipeline import TrainResult, quantize, train_classifier
 from assay.pipeline.dataset_evaluation import predict_dataset, reselect_threshold
-from assay.pipeline.held_out import ValidationSplit
+from assay.pipeline.held_out_predictions import ValidationSplit
 from assay.pipeline.quantize import QuantizationResult, describe_int8, quantize_bundle, store_int8_model
 from assay.recipe import AbstainSpec, Recipe
 

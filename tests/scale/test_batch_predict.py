@@ -22,7 +22,7 @@ from assay.core.files import open_file
 from assay.image.ignore_rules import SkippedFiles
 from assay.inference.batch_predict import batch_predict
 from assay.scale.batch_predict import PredictJob, predict_locally, predict_partitions
-from assay.scale.partitions import PartitionResult
+from assay.scale.partition_prediction import PartitionResult
 
 MakeJob = Callable[..., PredictJob]
 PredictLocal = Callable[..., Path]

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from assay.core.errors import AssayError
 from assay.scale.batch_predict import PredictJob, predict_partitions
 from assay.scale.cluster import ray_cluster
-from assay.scale.partitions import PartitionResult
+from assay.scale.partition_prediction import PartitionResult
 from assay.scale.ray_predict import predict_on_ray
 
 PredictLocal = Callable[..., Path]

@@ -178,10 +178,10 @@ async def test_corrupt_nonce_counts_as_new_and_is_replaced(redis: Any, telemetry
     for _ in range(5):
         key = uuid.uuid4().hex
         await damage(redis, f"assay:{{{key}}}:nonce:once")
-        assert await near.nonces.is_new(key, "once")
-        assert not await near.nonces.is_new(key, "once")
+        assert await near.nonces.add(key, "once")
+        assert not await near.nonces.add(key, "once")
         # Another machine has stored it now.
-        assert not await far.nonces.is_new(key, "once")
+        assert not await far.nonces.add(key, "once")
         assert 0 < await redis.ttl(f"assay:{{{key}}}:nonce:once") <= 602
     assert (telemetry.corrupt, telemetry.outages) == (["nonces"] * 5, [])
     for stores in (near, far):

@@ -3,8 +3,8 @@
 Bundles are read and amended without torch; `assay.bundle.writer` writes one from a network and imports torch.
 """
 
+from assay.bundle.archive import BundleError
 from assay.bundle.bundle_file import Bundle, amend_bundle, pack_bundle
-from assay.bundle.container import BundleError
 from assay.bundle.info import FORMAT_VERSION, BundleInfo, Precision, PrecisionSettings, Provenance
 from assay.bundle.model_card import render_model_card
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from assay.bundle.container import (
+from assay.bundle.archive import (
     ALLOWED,
     CARD,
     INFO,
@@ -24,8 +24,8 @@ from assay.bundle.container import (
     NOVELTY,
     REQUIRED,
     WEIGHTS,
+    BundleArchive,
     BundleError,
-    Container,
     write_members,
 )
 from assay.bundle.info import MODEL_MEMBERS, BundleInfo, Precision, bundle_version, dump_info, parse_info
@@ -37,8 +37,8 @@ from assay.recipe.validation_text import describe_invalid
 class Bundle:
     """An opened `.assay` file; create it with `Bundle.open`."""
 
-    def __init__(self, container: Container, info: BundleInfo) -> None:
-        self._container = container
+    def __init__(self, archive: BundleArchive, info: BundleInfo) -> None:
+        self._archive = archive
         self._info = info
 
     @classmethod
@@ -54,19 +54,19 @@ class Bundle:
         Raises:
             BundleError: the file is missing, not a bundle, damaged, changed, or of another format version.
         """
-        container = Container(Path(path))
+        archive = BundleArchive(Path(path))
         try:
-            info = parse_info(container.read(INFO))
+            info = parse_info(archive.read(INFO))
         except ValueError as error:
             raise BundleError(f"{path} cannot be used: {error}") from None
-        bundle = cls(container, info)
+        bundle = cls(archive, info)
         bundle._verify()
         return bundle
 
     @property
     def path(self) -> Path:
         """Path of the file."""
-        return self._container.path
+        return self._archive.path
 
     @property
     def info(self) -> BundleInfo:
@@ -91,7 +91,7 @@ class Bundle:
         """
         if name not in self._info.members:
             raise BundleError(f"{self.path} holds no {name}")
-        content = self._container.read(name)
+        content = self._archive.read(name)
         self._compare(name, hashlib.sha256(content).hexdigest())
         return content
 
@@ -142,7 +142,7 @@ class Bundle:
         return tensors
 
     def _verify(self) -> None:
-        names, listed = self._container.names, frozenset(self._info.members)
+        names, listed = self._archive.names, frozenset(self._info.members)
         for name in sorted(names - ALLOWED):
             raise BundleError(f"{self.path} is not to be trusted: it holds {name!r}, which no bundle does")
         for name in sorted((REQUIRED - {INFO} | listed) - names):
@@ -151,7 +151,7 @@ class Bundle:
             raise BundleError(f"{self.path} is not to be trusted: its assay.json does not list its {name}")
         # hashlib releases the GIL: two threads take half the time.
         with ThreadPoolExecutor(2) as pool:
-            for name, digest in zip(listed, pool.map(self._container.sha256, listed), strict=True):
+            for name, digest in zip(listed, pool.map(self._archive.sha256, listed), strict=True):
                 self._compare(name, digest)
 
     def _compare(self, name: str, digest: str) -> None:

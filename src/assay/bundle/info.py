@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from assay.bundle.container import MODEL, MODEL_INT8
+from assay.bundle.archive import MODEL, MODEL_INT8
 from assay.recipe import LiveSpec, PreprocessSpec, ServeSpec
 from assay.recipe.validation_text import describe_invalid
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import JsonValue
 
-from assay.bundle.container import NOVELTY
+from assay.bundle.archive import NOVELTY
 from assay.bundle.info import BundleInfo
 from assay.core.printable_text import printable_lines
 from assay.core.text_layout import MAX_CLASSES_SHOWN, counted

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 from safetensors.numpy import save
 from torch import nn
 
-from assay.bundle.container import BundleError
+from assay.bundle.archive import BundleError
 from assay.core.files import atomic_write, cache_folder
 
 INPUT_NAME = "images"

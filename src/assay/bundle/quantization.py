@@ -26,7 +26,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.calibrate import MinMaxCalibrater, TensorsData, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from assay.bundle.container import BundleError
+from assay.bundle.archive import BundleError
 from assay.core.files import temporary_folder
 
 _INPUT_NAME = "images"

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from torch import nn
 
+from assay.bundle.archive import MODEL, WEIGHTS, BundleError
 from assay.bundle.bundle_file import pack_bundle
-from assay.bundle.container import MODEL, WEIGHTS, BundleError
 from assay.bundle.info import BundleInfo, round_up
 from assay.bundle.onnx_export import (
     export_onnx,

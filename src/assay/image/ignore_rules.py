@@ -47,7 +47,7 @@ _OUTPUTS = (
     {"CACHEDIR.TAG"},
 )
 """Names that occur together only in folders written by Assay, or in caches (bford.info/cachedir)."""
-_HEAT, _SHEET, _CURVE = "-heat.png", "sheet.png", "-lr.png"
+_HEAT_MAP, _SHEET, _CURVE = "-heat.png", "sheet.png", "-lr.png"
 _MARKS = frozenset().union(*_OUTPUTS, {_SHEET})
 _OUTPUT_DEPTH = 2
 _EXPORT_EXAMPLE = re.compile(r"example_(onnx|openvino|torchscript)(_(fp32|int8))?\.py")  # beside an exported model
@@ -106,7 +106,7 @@ def _has_marks(folder: Path, entries: Iterable[os.DirEntry[str]]) -> bool:
             marks.add(entry.name)
         elif _EXPORT_EXAMPLE.fullmatch(entry.name):
             return True
-        elif entry.name.endswith(_HEAT):
+        elif entry.name.endswith(_HEAT_MAP):
             heats += 1
         else:
             others += 1

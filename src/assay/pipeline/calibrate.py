@@ -21,7 +21,7 @@ from assay.evaluation import (
 )
 from assay.evaluation.selective_classification import novelty_limit
 from assay.inference import Classifier, NoveltyDetector, fit_novelty
-from assay.pipeline.held_out import Distances, HeldOut
+from assay.pipeline.held_out_predictions import Distances, HeldOut
 from assay.recipe import AbstainSpec
 
 

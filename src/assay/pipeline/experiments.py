@@ -21,7 +21,13 @@ from assay.pipeline.build_network import build_model
 from assay.pipeline.compare import rank, read_run_result
 from assay.pipeline.experiment_runs import Resampling
 from assay.pipeline.experiment_tables import CrossvalResult, VariantsResult, crossval_result, variant_of
-from assay.pipeline.parallel_runs import ExperimentCallbacks, complete_runs, default_jobs, errors_named, threads_per_run
+from assay.pipeline.parallel_runs import (
+    ExperimentCallbacks,
+    complete_runs,
+    default_jobs,
+    prefix_errors,
+    threads_per_run,
+)
 from assay.pipeline.run_folder import check_unused, folder_lock
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.recipe.variants import check_same_data, dump_variants, parse_variants
@@ -234,7 +240,7 @@ def _create(
     )
     split = plan.first_split(dataset, first)
     for name, recipe in recipes.items():
-        with errors_named(name):
+        with prefix_errors(name):
             build_model(recipe, split, callbacks.progress)
     experiment = _Experiment(folder, command)
     experiment.write_recipes(recipes)

@@ -27,7 +27,7 @@ from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.cached_embeddings import CachedEmbeddings
 from assay.pipeline.calibrate import ConfidenceCalibration, calibrate_bundle
 from assay.pipeline.dataset_evaluation import Evaluation, evaluate_predictions, evaluate_samples, predict_dataset
-from assay.pipeline.held_out import HeldOut
+from assay.pipeline.held_out_predictions import HeldOut
 from assay.pipeline.quantize import NO_INT8_INSTRUCTIONS, quantize_bundle
 from assay.pipeline.report import EMBEDDINGS_FILE, RunEvaluation, image_reader
 from assay.pipeline.run_folder import METRICS_FILE, Run

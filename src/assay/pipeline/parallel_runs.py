@@ -83,7 +83,7 @@ def default_jobs(threads: int, memory: int | None = None) -> int:
 
 
 @contextmanager
-def errors_named(name: str) -> Iterator[None]:
+def prefix_errors(name: str) -> Iterator[None]:
     """Prefix errors of the block with the name of a run or recipe; an empty name changes nothing."""
     try:
         yield
@@ -102,7 +102,7 @@ def complete_run(task: RunTask, callbacks: TrainCallbacks) -> RunMetrics:
         TrainingInterruptedError: Ctrl-C.
     """
     run = Run(task.folder)
-    with errors_named(task.name), folder_lock(task.folder.with_name(f".{task.folder.name}.lock"), _LOCK_TIMEOUT):
+    with prefix_errors(task.name), folder_lock(task.folder.with_name(f".{task.folder.name}.lock"), _LOCK_TIMEOUT):
         if not is_evaluated(run):
             if run.has_splits:
                 resume_training(run.folder, callbacks, report=False)

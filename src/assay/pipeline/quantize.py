@@ -25,7 +25,7 @@ from assay.evaluation import Predictions
 from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention
-from assay.pipeline.held_out import HeldOut, ValidationSplit, sample_per_class
+from assay.pipeline.held_out_predictions import HeldOut, ValidationSplit, sample_per_class
 from assay.pipeline.training_overlap import class_mapping_for, uses_validation_images
 from assay.recipe import AbstainSpec, Recipe
 

@@ -22,7 +22,7 @@ from assay.evaluation.report import EpochRow, MakeHeatmap, ReportContext, Report
 from assay.evaluation.report.gallery import LARGE
 from assay.evaluation.slices import ImageProperties
 from assay.inference import Classifier
-from assay.pipeline.auto.candidates import Candidate, candidates_table
+from assay.pipeline.auto.candidate_results import Candidate, candidates_table
 from assay.pipeline.dataset_evaluation import Evaluation
 from assay.pipeline.grad_cam import create_explainer
 from assay.pipeline.learning_curve import load_learning_curve, run_learning_curve

@@ -202,12 +202,12 @@ class Run:
         """Store the order of the classes, which the manifest does not hold."""
         self._save({**self._load(), "classes": list(classes)})
 
-    def restart(self) -> None:
-        """Mark the run as incomplete, until `finish`."""
+    def mark_incomplete(self) -> None:
+        """Mark the run as incomplete, until `mark_complete`."""
         if self.done:
             self._save({**self._load(), "done": False})
 
-    def finish(self) -> None:
+    def mark_complete(self) -> None:
         """Mark the run as complete."""
         self._save({**self._load(), "done": True})
 

@@ -32,7 +32,7 @@ from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, l
 from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
 from assay.pipeline.export_and_evaluate import TrainedModel, evaluate_bundle, write_calibrated_bundle
-from assay.pipeline.held_out import ValidationSplit
+from assay.pipeline.held_out_predictions import ValidationSplit
 from assay.pipeline.learning_curve import curve_if_possible
 from assay.pipeline.report import RunEvaluation, write_run_report
 from assay.pipeline.run_folder import SPLIT_TITLES, Run, check_unused, result_folder
@@ -250,7 +250,7 @@ def resume_training(
         dataset = _load_dataset(run.data, recipe, callbacks.progress, run.keep_splits)
     model = build_model(recipe, dataset, callbacks.progress)
     # Its bundle is written again.
-    run.restart()
+    run.mark_incomplete()
     return _train(run, dataset, model, callbacks, resume=True, report=report, devices=devices, machines=machines)
 
 
@@ -335,7 +335,7 @@ def _train(
                 )
         if callbacks.profile is not None:
             write_json(run.folder / "profile.json", profile.to_dict())
-        run.finish()
+        run.mark_complete()
     return TrainResult(run, dataset.without_content(), trained.history, evaluated, trained.candidates)
 
 

@@ -24,7 +24,8 @@ from assay.pipeline.build_network import build_model
 from assay.pipeline.run_folder import check_unused, folder_lock
 from assay.pipeline.search_space import SearchSpace, Settings
 from assay.pipeline.tune_heads import Candidate, HeadTrainer
-from assay.pipeline.tune_recipes import (
+from assay.pipeline.tune_result import Outcome, RankBy, Trial, TuneResult, rank_trials
+from assay.pipeline.tune_trials import (
     MANIFEST_FILE,
     METRICS_FILE,
     STATE_FIELDS,
@@ -35,7 +36,6 @@ from assay.pipeline.tune_recipes import (
     train_trials,
     trial_folder,
 )
-from assay.pipeline.tune_result import Outcome, RankBy, Trial, TuneResult, rank_trials
 from assay.recipe import Recipe, TuneSpec, dump_recipe, load_recipe
 from assay.training import TrainingInterruptedError, read_metrics
 from assay.training.feature_extraction import uses_cached_embeddings

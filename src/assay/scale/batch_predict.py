@@ -18,7 +18,7 @@ from assay.inference import Classifier, PrecisionChoice
 from assay.inference.batch_predict import PROGRESS_LABEL, BatchSummary
 from assay.scale import storage
 from assay.scale.parquet_photos import error_text
-from assay.scale.partitions import PartitionResult, decode_partition, partition_file, write_partition
+from assay.scale.partition_prediction import PartitionResult, decode_partition, partition_file, write_partition
 from assay.scale.photo_list import (
     PARTITION_PHOTOS,
     STATE_FILE,

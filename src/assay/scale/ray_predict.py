@@ -13,7 +13,7 @@ from assay.image import Preprocess
 from assay.scale import storage
 from assay.scale.batch_predict import PredictJob, RunPartitions
 from assay.scale.cluster import task_error
-from assay.scale.partitions import PartitionResult, decode_partition, pack, unpack, write_partition
+from assay.scale.partition_prediction import PartitionResult, decode_partition, pack, unpack, write_partition
 from assay.scale.photo_list import read_photo_list
 
 _CUDA: Final = "cuda"

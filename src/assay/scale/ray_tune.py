@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from assay.pipeline.tune_recipes import TrialProgress, TrialTask, train_trial
+from assay.pipeline.tune_trials import TrialProgress, TrialTask, train_trial
 from assay.scale.cluster import task_error
 
 _RETRIES = 3

@@ -33,7 +33,7 @@ _INVALID = (400, "Invalid HTTP request received")
 _TOO_MANY_CONNECTIONS = (503, "Too many connections are open; try again later")
 _BODY_BUFFER = 64 * 1024
 """Bytes of a body that wait for the application before reading pauses."""
-_LINGER = 1.0
+_CLOSE_DELAY = 1.0
 """Seconds in which a rejected client may read its response; a connection closed while bytes arrive is reset."""
 _LINGER_BYTES = 2**25
 _ACCEPTS_PER_ITERATION = 8
@@ -293,7 +293,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
             self.transport.write_eof()
         self.flow.held = False
         self.flow.resume_reading()
-        self._timer = self.loop.call_later(_LINGER, self.transport.close)
+        self._timer = self.loop.call_later(_CLOSE_DELAY, self.transport.close)
 
 
 class GracefulServer(uvicorn.Server):

@@ -93,7 +93,7 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def interrupted(run: Path) -> TrainingInterruptedError:
+def interrupted_error(run: Path) -> TrainingInterruptedError:
     """Return the error that says how to continue a run."""
     return TrainingInterruptedError(
         f"training was interrupted; continue with: assay train --resume {shlex.quote(str(run))}"
@@ -115,10 +115,10 @@ def raise_on_interrupt(run: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise interrupted(run) from error
+        raise interrupted_error(run) from error
     except SystemExit as error:
         if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
-            raise interrupted(run) from error
+            raise interrupted_error(run) from error
         raise
     finally:
         if main:

@@ -1,4 +1,4 @@
-"""Training on several machines: the first one sends the others what to train, and hears when they fail.
+"""Training on several machines: the first one sends the others what to train, and receives their errors.
 
 The machines connect with `multiprocessing.connection`, which proves on both sides that they know the same secret (HMAC)
 before anything else is sent. The gradients themselves go through torch.distributed, which has neither encryption nor

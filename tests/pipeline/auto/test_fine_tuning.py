@@ -16,7 +16,7 @@ from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe
 from assay.pipeline.build_network import build_model
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
-from assay.pipeline.held_out import FineTunedFolds, ValidationSplit
+from assay.pipeline.held_out_predictions import FineTunedFolds, ValidationSplit
 from assay.pipeline.run_folder import Run
 from assay.recipe import load_recipe
 

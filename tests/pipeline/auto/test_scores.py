@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.data import Sample
-from assay.pipeline.auto.candidates import describe_gain
+from assay.pipeline.auto.candidate_results import describe_gain
 from assay.pipeline.auto.scores import HeldOutScores, gain_over, standard_error
 
 

@@ -12,7 +12,7 @@ from assay.data.loading import load_split_dataset
 from assay.inference import Classifier
 from assay.pipeline import TrainCallbacks, TrainResult, resume_training, train_classifier, train_on_splits
 from assay.pipeline.auto import Candidate
-from assay.pipeline.auto.candidates import candidates_table
+from assay.pipeline.auto.candidate_results import candidates_table
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, comparisons
 from assay.pipeline.auto.probe import TWO_HEADS
 from assay.pipeline.build_network import build_model

@@ -50,8 +50,8 @@ async def test_killed_redis_is_replaced_locally_and_used_again_after_restart(
         False,
         False,
     ]
-    assert await stores.nonces.is_new(key, "nonce")
-    assert not await stores.nonces.is_new(key, "nonce")
+    assert await stores.nonces.add(key, "nonce")
+    assert not await stores.nonces.add(key, "nonce")
     for lease in "abc":
         await stores.limiter.release(key, lease)
     assert telemetry.outages == [("limits", True)]

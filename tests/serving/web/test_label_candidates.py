@@ -21,7 +21,7 @@ def test_least_confident_photos_of_the_model_come_first(tmp_path: Path):
         ("b.jpg", "blue", "40 % confidence"),
         ("a.jpg", "red", "80 % confidence"),
     ]
-    assert all(item.fleeting for item in found)
+    assert all(item.temporary for item in found)
 
 
 def test_empty_queue(tmp_path: Path):
@@ -43,7 +43,7 @@ def test_label_issues_of_a_report(tmp_path: Path):
         (Path("/b.png"), "blue", "red?"),
     ]
     assert len({item.id for item in found}) == 2
-    assert not any(item.fleeting for item in found)
+    assert not any(item.temporary for item in found)
 
 
 def _check(path: Path) -> Path:

@@ -313,7 +313,7 @@ def require_unused_path(to: Path) -> None:
 def lift_single_folder(folder: Path) -> None:
     """While `folder` contains only one folder, which contains folders, replace that folder by its content."""
     while True:
-        inside = [path for path in folder.iterdir() if not _is_clutter(path.name)]
+        inside = [path for path in folder.iterdir() if not _is_metadata(path.name)]
         if len(inside) != 1 or not inside[0].is_dir() or not any(path.is_dir() for path in inside[0].iterdir()):
             return
         lifted = inside[0].rename(folder.with_name("lifted"))
@@ -321,5 +321,5 @@ def lift_single_folder(folder: Path) -> None:
         lifted.rename(folder)
 
 
-def _is_clutter(name: str) -> bool:
+def _is_metadata(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"

@@ -25,7 +25,7 @@ from assay.pipeline.auto.probe import LinearProbe, Protocol, load_head
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import preprocessed_images
 from assay.pipeline.dataset_evaluation import labelled_predictions
-from assay.pipeline.held_out import FineTunedFolds, HeldOut, ValidationSplit
+from assay.pipeline.held_out_predictions import FineTunedFolds, HeldOut, ValidationSplit
 from assay.recipe import Recipe
 from assay.training import EpochListener, History, LabeledImages, fit
 from assay.training.feature_extraction import compute_embeddings

@@ -14,7 +14,7 @@ from assay.data import Dataset, Sample, validation_folds
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import FrozenBackbone
-from assay.pipeline.held_out import CrossFittedHeads
+from assay.pipeline.held_out_predictions import CrossFittedHeads
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training.discriminant_analysis import add_discriminant, fit_discriminant
 from assay.training.linear_heads import CrossFit, Embeddings, FoldIndices, LinearHead, mean_head

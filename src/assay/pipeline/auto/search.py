@@ -15,7 +15,7 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress
 from assay.data import Dataset
 from assay.nets import ClassifierNetwork as Network
-from assay.pipeline.auto.candidates import Candidate, Outcome, describe_gain, read_candidates, write_candidates
+from assay.pipeline.auto.candidate_results import Candidate, Outcome, describe_gain, read_candidates, write_candidates
 from assay.pipeline.auto.fine_tuning import FineTuned, fine_tune
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan
 from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol, fit_probe, probe_name, with_discriminant
@@ -24,11 +24,11 @@ from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
 from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
-from assay.pipeline.held_out import ValidationSplit
+from assay.pipeline.held_out_predictions import ValidationSplit
 from assay.pipeline.run_folder import Run
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training import EpochListener, History, TrainingInterruptedError
-from assay.training.lightning_trainer import interrupted
+from assay.training.lightning_trainer import interrupted_error
 
 CandidateListener = Callable[[Candidate], None]
 PlanListener = Callable[[FineTuningPlan], None]
@@ -107,7 +107,7 @@ def search(
     except (KeyboardInterrupt, TrainingInterruptedError) as error:
         if not keep_best_on_interrupt or not _is_interrupt(error):
             # Fine-tuning has a folder of its own; it is the run that can be resumed.
-            raise interrupted(run.folder) from error
+            raise interrupted_error(run.folder) from error
         state.record(Candidate(name="further candidates", outcome="not tried", reason="interrupted"))
     if on_end is not None:
         on_end()

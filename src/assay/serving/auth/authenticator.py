@@ -191,7 +191,7 @@ class Authenticator:
             return None
         # Last: only a valid signature consumes its nonce.
         try:
-            new = await self._nonces.is_new(key.id, signed.nonce)
+            new = await self._nonces.add(key.id, signed.nonce)
         except AccessDeniedError as denial:
             return VerifiedKey(key, signed.digest, denial)
         return VerifiedKey(key, signed.digest, self._expired(key)) if new else None

@@ -21,7 +21,7 @@ _MAX_NONCES_PER_KEY = 100_000
 class NonceStore(Protocol):
     """Stores the nonces of signed requests."""
 
-    async def is_new(self, key_id: str, nonce: str) -> bool:
+    async def add(self, key_id: str, nonce: str) -> bool:
         """Store a nonce of a key, and return whether it is used for the first time.
 
         Raises:
@@ -36,7 +36,7 @@ class MemoryNonceStore:
         self._seconds, self._clock, self._max_per_key = seconds, clock, max_per_key
         self._ends: dict[str, OrderedDict[bytes, float]] = {}
 
-    async def is_new(self, key_id: str, nonce: str) -> bool:
+    async def add(self, key_id: str, nonce: str) -> bool:
         """Store a nonce; return whether it is new."""
         now, ends = self._clock(), self._ends.setdefault(key_id, OrderedDict())
         # All are kept equally long, so the oldest come first.
@@ -78,9 +78,9 @@ class FileNonceStore:
         self._swept = float("-inf")
         self._failed = False
 
-    async def is_new(self, key_id: str, nonce: str) -> bool:
+    async def add(self, key_id: str, nonce: str) -> bool:
         """Store a nonce; return whether it is new."""
-        if not await self._local.is_new(key_id, nonce):
+        if not await self._local.add(key_id, nonce):
             return False
         try:
             known = not self._add(blake2b(f"{key_id} {nonce}".encode(), digest_size=16).digest())
@@ -135,13 +135,13 @@ class RedisNonceStore:
     A Redis that loses its data, or a corrupt value, makes a nonce count as new again on another machine.
     """
 
-    def __init__(self, client: "ReconnectingRedis", near: NonceStore, seconds: float) -> None:
-        self._client, self._near, self._seconds = client, near, seconds
+    def __init__(self, client: "ReconnectingRedis", local: NonceStore, seconds: float) -> None:
+        self._client, self._local, self._seconds = client, local, seconds
         self._script = client.redis.register_script(_ADD_SCRIPT)
 
-    async def is_new(self, key_id: str, nonce: str) -> bool:
+    async def add(self, key_id: str, nonce: str) -> bool:
         """Store a nonce; return whether it is new."""
-        if not await self._near.is_new(key_id, nonce):
+        if not await self._local.add(key_id, nonce):
             return False
         stored = await self._client.run(lambda: self._store(key_id, nonce))
         return stored is not False

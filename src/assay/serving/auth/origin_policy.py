@@ -39,14 +39,14 @@ class OriginPolicy:
             AccessDeniedError: 403, the host name is not this server's, or the request is from another server's page.
         """
         host = headers.get("host")
-        if host and self._checks_host and not self._knows(host):
+        if host and self._checks_host and not self._is_allowed(host):
             raise AccessDeniedError(
                 403, "This server does not answer under this host name; allow it with --allowed-host"
             )
         if not self._own_page(method, headers):
             raise AccessDeniedError(403, "This server does not answer pages of other origins")
 
-    def _knows(self, host: str) -> bool:
+    def _is_allowed(self, host: str) -> bool:
         name = host_name(host)
         if name is None:
             return False

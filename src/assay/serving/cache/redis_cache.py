@@ -68,7 +68,7 @@ class RedisCache:
 
     async def get(self, key: str) -> bytes | None:
         """Return the value of `key`; None if there is none, or Redis does not respond in time."""
-        found = await self._ask(lambda: self._read(key))
+        found = await self._run(lambda: self._read(key))
         if not isinstance(found, bytes) or not found:
             return None
         if len(found) > _MAX_VALUE_BYTES or found[:_DIGEST_BYTES] != _digest(key, found[_DIGEST_BYTES:]):
@@ -80,7 +80,7 @@ class RedisCache:
         """Store `value`, unless it is too long or Redis does not respond in time."""
         kept = _digest(key, value) + value
         if len(kept) <= _MAX_VALUE_BYTES:
-            await self._ask(lambda: self._redis.set(key, kept, px=self._milliseconds))
+            await self._run(lambda: self._redis.set(key, kept, px=self._milliseconds))
 
     async def _read(self, key: str) -> object:
         try:
@@ -97,7 +97,7 @@ class RedisCache:
         await self._in_time.settle()
         await self._redis.aclose(close_connection_pool=True)
 
-    async def _ask(self, command: Callable[[], Awaitable[object]]) -> object:
+    async def _run(self, command: Callable[[], Awaitable[object]]) -> object:
         if not self._breaker.allows():
             self._telemetry.emit(CacheRequested("unavailable"))
             return None

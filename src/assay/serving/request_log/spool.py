@@ -66,9 +66,9 @@ class Spool:
             if count:
                 self._append(b"".join(lines[:count]), count)
         except OSError as error:
-            self._say(str(error))
+            self._log_problem(str(error))
             return 0
-        self._say("it is full" if count < len(lines) else None)
+        self._log_problem("it is full" if count < len(lines) else None)
         return count
 
     def oldest(self) -> list[RequestRecord]:
@@ -100,7 +100,7 @@ class Spool:
             os.close(self._lock)
             self._lock = None
 
-    def _say(self, trouble: str | None) -> None:
+    def _log_problem(self, trouble: str | None) -> None:
         """Log why records cannot be spooled, once until they can again."""
         if trouble is not None and not self._troubled:
             _log.warning("request log: records cannot be spooled in %s: %s", self._shared, trouble)

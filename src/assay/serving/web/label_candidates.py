@@ -25,7 +25,7 @@ class LabelCandidate:
     """Its current label."""
     note: str
     """Why it should be checked."""
-    fleeting: bool = False
+    temporary: bool = False
     """Whether the server may delete the photo."""
 
     @property
@@ -46,7 +46,7 @@ def uncertain_candidates(folder: Path, model: str) -> list[LabelCandidate]:
         raise UsageError(f"{folder} holds no manifest of uncertain photos: {error}") from None
     return [
         LabelCandidate(
-            folder.absolute() / row.path, row.label, f"{100 * row.confidence:.0f} % confidence", fleeting=True
+            folder.absolute() / row.path, row.label, f"{100 * row.confidence:.0f} % confidence", temporary=True
         )
         for row in sorted(kept, key=lambda row: row.confidence)
         if row.model == model

@@ -24,67 +24,67 @@ class LabelStore:
         self._data: list[Row] = []
         if data is not None:
             self._columns, self._data = _read_dataset(data.absolute())
-        self.given()
+        self.labels()
 
     @property
-    def whole(self) -> Path | None:
+    def merged_path(self) -> Path | None:
         """Manifest of the whole data set with the labels; None if the data set is unknown."""
         return self._folder / MERGED_FILE if self._data else None
 
-    def given(self) -> dict[Path, str]:
+    def labels(self) -> dict[Path, str]:
         """Return the labels by absolute path of the photo; raise `UsageError` if the manifest is invalid."""
         if not self.path.exists():
             return {}
         return {Path(row["path"]): row["label"] for row in read_label_table(self.path, _LABEL_COLUMNS, literal=True)}
 
-    def place(self, candidate: LabelCandidate) -> Path:
+    def photo_path(self, candidate: LabelCandidate) -> Path:
         """Return the path of a photo in the manifest: its own, or that of its copy."""
-        return self._folder / PHOTOS_FOLDER / candidate.path.name if candidate.fleeting else candidate.path
+        return self._folder / PHOTOS_FOLDER / candidate.path.name if candidate.temporary else candidate.path
 
-    def give(self, candidate: LabelCandidate, label: str) -> None:
+    def set_label(self, candidate: LabelCandidate, label: str) -> None:
         """Set the label of a photo.
 
         Raises:
             OSError: the photo does not exist any more, or writing fails.
             UsageError: the manifest cannot be read.
         """
-        place = self.place(candidate)
+        path = self.photo_path(candidate)
         with self._locked():
-            if candidate.fleeting and not place.exists():
-                with atomic_write(place) as temporary:
+            if candidate.temporary and not path.exists():
+                with atomic_write(path) as temporary:
                     temporary.write_bytes(candidate.path.read_bytes())
-            self._write({**self.given(), place: label})
+            self._write({**self.labels(), path: label})
 
-    def take_back(self, candidate: LabelCandidate) -> None:
+    def delete_label(self, candidate: LabelCandidate) -> None:
         """Delete the label of a photo, and the copy of the photo.
 
         Raises:
             OSError: writing fails.
             UsageError: the manifest cannot be read.
         """
-        place = self.place(candidate)
+        path = self.photo_path(candidate)
         with self._locked():
-            given = self.given()
-            given.pop(place, None)
-            self._write(given)
-            if candidate.fleeting:
-                place.unlink(missing_ok=True)
+            labels = self.labels()
+            labels.pop(path, None)
+            self._write(labels)
+            if candidate.temporary:
+                path.unlink(missing_ok=True)
 
-    def _write(self, given: Mapping[Path, str]) -> None:
-        rows = [{"path": self._told(path), "label": label} for path, label in given.items()]
+    def _write(self, labels: Mapping[Path, str]) -> None:
+        rows = [{"path": self._relative_path(path), "label": label} for path, label in labels.items()]
         write_label_table(self.path, _LABEL_COLUMNS, rows)
         if self._data:
-            write_label_table(self._folder / MERGED_FILE, self._columns, self._merged(given))
+            write_label_table(self._folder / MERGED_FILE, self._columns, self._merged(labels))
 
-    def _merged(self, given: Mapping[Path, str]) -> Iterator[Row]:
-        left = dict(given)
+    def _merged(self, labels: Mapping[Path, str]) -> Iterator[Row]:
+        left = dict(labels)
         for row in self._data:
             path = Path(row["path"])
-            yield {**row, "path": self._told(path), "label": left.pop(path, row["label"])}
+            yield {**row, "path": self._relative_path(path), "label": left.pop(path, row["label"])}
         for path, label in left.items():
-            yield {"path": self._told(path), "label": label}
+            yield {"path": self._relative_path(path), "label": label}
 
-    def _told(self, path: Path) -> str:
+    def _relative_path(self, path: Path) -> str:
         inside = path.is_relative_to(self._folder)
         return (path.relative_to(self._folder) if inside else path).as_posix()
 

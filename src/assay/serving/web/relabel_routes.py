@@ -54,31 +54,31 @@ class LabelingService:
     def overview(self) -> dict[str, object]:
         """Return the classes, the path of the manifest, and the photos with the labels given so far."""
         labels = self.labels
-        given = {} if labels is None else labels.given()
+        given = {} if labels is None else labels.labels()
         return {
             "classes": list(self._service.models.default.classifier.classes),
-            "labels": None if labels is None else str(labels.whole or labels.path),
+            "labels": None if labels is None else str(labels.merged_path or labels.path),
             "photos": [
                 {
                     "id": item.id,
                     "label": item.label,
                     "note": item.note,
-                    "kind": "uncertain" if item.fleeting else "suspect",
-                    "given": None if labels is None else given.get(labels.place(item)),
+                    "kind": "uncertain" if item.temporary else "suspect",
+                    "given": None if labels is None else given.get(labels.photo_path(item)),
                 }
                 for item in self.candidates()
             ],
         }
 
-    def give(self, photo: str, label: str) -> None:
+    def set_label(self, photo: str, label: str) -> None:
         """Label a photo; raise `ApiError` if there is no such photo or class."""
         if label not in self._service.models.default.classifier.classes:
             raise ApiError(400, "There is no such class")
-        self._labels().give(self.find(photo), label)
+        self._labels().set_label(self.find(photo), label)
 
-    def take_back(self, photo: str) -> None:
+    def delete_label(self, photo: str) -> None:
         """Delete the label of a photo; raise `ApiError` if there is no such photo."""
-        self._labels().take_back(self.find(photo))
+        self._labels().delete_label(self.find(photo))
 
     def _labels(self) -> LabelStore:
         if self.labels is None:
@@ -115,16 +115,16 @@ def relabel_routes(service: Service) -> APIRouter:
         return Response(body, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     @router.put("/relabel/labels/{photo}")
-    async def give(request: Request, photo: str) -> Response:
+    async def set_label(request: Request, photo: str) -> Response:
         await authorize(service, request, "admin")
         label = _parse_label(await read_body(service, request, _MAX_BODY_BYTES))
-        await _run_write(service, lambda: desk.give(photo, label))
+        await _run_write(service, lambda: desk.set_label(photo, label))
         return _json_response({"label": label})
 
     @router.delete("/relabel/labels/{photo}")
-    async def take_back(request: Request, photo: str) -> Response:
+    async def delete_label(request: Request, photo: str) -> Response:
         await authorize(service, request, "admin")
-        await _run_write(service, lambda: desk.take_back(photo))
+        await _run_write(service, lambda: desk.delete_label(photo))
         return _json_response({"label": None})
 
     return router

@@ -59,7 +59,7 @@ def write_members(path: Path, members: Mapping[str, bytes]) -> None:
         raise BundleError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-class Container:
+class BundleArchive:
     """The members of one bundle, opened for reading.
 
     Args:
@@ -88,7 +88,7 @@ class Container:
             raise BundleError(f"{path} may not be read: check its permissions") from None
         except _READ_ERRORS:
             raise BundleError(f"{path} is damaged or cut short: copy or export it again") from None
-        self._refuse_ambiguity()
+        self._validate_entries()
 
     @property
     def names(self) -> frozenset[str]:
@@ -142,7 +142,7 @@ class Container:
                 return entry
         raise BundleError(f"{self.path} is not a whole bundle: it holds no {name}")
 
-    def _refuse_ambiguity(self) -> None:
+    def _validate_entries(self) -> None:
         """Reject duplicate, compressed, encrypted, oversized or overlapping members before any is read."""
         seen: set[str] = set()
         for entry in self._entries:

@@ -14,8 +14,8 @@ from assay.core.errors import AssayError, UsageError
 from assay.data import Sample
 from assay.pipeline import train_classifier
 from assay.pipeline.tune import resume_tune, tune_recipe
-from assay.pipeline.tune_recipes import LocalTrials, TrialProgress, TrialTask
 from assay.pipeline.tune_result import TuneResult
+from assay.pipeline.tune_trials import LocalTrials, TrialProgress, TrialTask
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.training import TrainingInterruptedError, read_metrics
 

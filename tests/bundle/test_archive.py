@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay.bundle import BundleError
-from assay.bundle.container import Container, write_members
+from assay.bundle.archive import BundleArchive, write_members
 
 MEMBERS = {
     "assay.json": b"{}",
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_members_survive_a_round_trip(path: Path) -> None:
     write_members(path, MEMBERS)
-    container = Container(path)
+    container = BundleArchive(path)
     assert container.names == frozenset(MEMBERS)
     assert {name: container.read(name) for name in MEMBERS} == MEMBERS
 
@@ -56,7 +56,7 @@ def test_failed_write_leaves_the_old_file(path: Path) -> None:
 def test_missing_member_is_named(path: Path) -> None:
     write_members(path, MEMBERS)
     with pytest.raises(BundleError, match=r"holds no model\.int8\.onnx"):
-        Container(path).read("model.int8.onnx")
+        BundleArchive(path).read("model.int8.onnx")
 
 
 def test_compressed_members_are_rejected(path: Path) -> None:
@@ -64,7 +64,7 @@ def test_compressed_members_are_rejected(path: Path) -> None:
         archive.writestr("model.onnx", bytes(100_000_000))
     assert path.stat().st_size < 200_000
     with pytest.raises(BundleError, match=r"model\.onnx is compressed, and bundles never are"):
-        Container(path)
+        BundleArchive(path)
 
 
 def test_member_larger_than_the_file_is_rejected(path: Path) -> None:
@@ -73,7 +73,7 @@ def test_member_larger_than_the_file_is_rejected(path: Path) -> None:
     size = (5000).to_bytes(4, "little")
     path.write_bytes(content.replace(size, (1 << 31).to_bytes(4, "little")))
     with pytest.raises(BundleError, match="claims 2147483648 bytes"):
-        Container(path)
+        BundleArchive(path)
 
 
 def test_overlapping_members_are_rejected(path: Path) -> None:
@@ -85,7 +85,7 @@ def test_overlapping_members_are_rejected(path: Path) -> None:
     content[at + 20 : at + 28] = long * 2
     path.write_bytes(content)
     with pytest.raises(BundleError, match="overlap"):
-        Container(path)
+        BundleArchive(path)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
@@ -94,7 +94,7 @@ def test_duplicate_members_are_rejected(path: Path) -> None:
         archive.writestr("model.onnx", b"one")
         archive.writestr("model.onnx", b"two")
     with pytest.raises(BundleError, match=r"holds 'model\.onnx' twice"):
-        Container(path)
+        BundleArchive(path)
 
 
 def test_encrypted_members_are_rejected(path: Path) -> None:
@@ -103,18 +103,18 @@ def test_encrypted_members_are_rejected(path: Path) -> None:
     content[content.rindex(b"model.onnx") - 46 + 8] |= 1
     path.write_bytes(content)
     with pytest.raises(BundleError, match="encrypted"):
-        Container(path)
+        BundleArchive(path)
 
 
 def test_other_files_raise_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"absent\.assay does not exist"):
-        Container(tmp_path / "absent.assay")
+        BundleArchive(tmp_path / "absent.assay")
     with pytest.raises(BundleError, match="is a folder, not a bundle"):
-        Container(tmp_path)
+        BundleArchive(tmp_path)
     for name, content in {"empty": b"", "text": b"hello", "jpeg": b"\xff\xd8\xff\xe0" * 100}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BundleError, match=f"{name} is not a bundle"):
-            Container(tmp_path / name)
+            BundleArchive(tmp_path / name)
 
 
 def test_empty_zip_is_not_a_bundle(path: Path) -> None:
@@ -122,12 +122,12 @@ def test_empty_zip_is_not_a_bundle(path: Path) -> None:
     zipfile.ZipFile(buffer, "w").close()
     path.write_bytes(buffer.getvalue())
     with pytest.raises(BundleError, match="is not a bundle"):
-        Container(path)
+        BundleArchive(path)
 
 
 def test_file_truncated_while_open_raises(path: Path) -> None:
     write_members(path, MEMBERS)
-    container = Container(path)
+    container = BundleArchive(path)
     path.write_bytes(path.read_bytes()[:200])
     for read in (container.read, container.sha256):
         with pytest.raises(BundleError, match=r"model\.onnx cannot be read"):
