@@ -26,13 +26,15 @@ from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention
 from assay.pipeline.held_out_predictions import HeldOut, ValidationSplit, sample_per_class
-from assay.pipeline.training_overlap import class_mapping_for, uses_validation_images
+from assay.pipeline.training_overlap import class_mapping_for, confidence_images, uses_validation_images
 from assay.recipe import AbstainSpec, Recipe
 
 NO_INT8_INSTRUCTIONS = "this processor has no int8 dot products and cannot measure its accuracy"
 """Reason in a bundle's metrics why no int8 model was made."""
 MAX_ACCURACY_DROP = 0.005
 """Accuracy on validation photos that may be lost against fp32, as a share of 1."""
+MAX_CONFIDENCE_SHIFT = 0.02
+"""Mean absolute difference of the confidence of int8 and fp32 up to which the limits of fp32 hold for both."""
 
 _CALIBRATION_IMAGES = 128
 _SENSITIVITY_IMAGES = 8
@@ -149,7 +151,8 @@ def quantize_bundle(
         dataset: its `train` split gives the ranges of the activations.
         held_out: the images that give the accuracy; None: the `val` split. If the head was trained on that split too,
             the int8 model gets the temperature and thresholds of the fp32 model.
-        calibrate: whether it gets temperature and thresholds of its own; otherwise it gets those of the fp32 model.
+        calibrate: whether it gets temperature and thresholds of its own; otherwise it gets those of the fp32 model, as
+            it does if those were fitted to more images (of all folds) and its confidence hardly differs.
         progress: called during prediction.
 
     Raises:
@@ -164,13 +167,13 @@ def quantize_bundle(
     images = _training_images(dataset, plain, recipe, _CALIBRATION_IMAGES)
     batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
     quantizer = Quantizer.observe(bundle.model("fp32"), batches, cpu_count())
-    exact_accuracy = float(held_out.predictions(plain).correct.mean())
+    exact = held_out.predictions(plain)
 
     def attempt(keep: tuple[str, ...]) -> tuple[bytes, Predictions, QuantizationResult]:
         model = quantizer.model(keep)
         small = _uncalibrated(bundle, model, "int8")
         found = held_out.predictions(small)
-        accuracy: dict[Precision, float] = {"fp32": exact_accuracy, "int8": float(found.correct.mean())}
+        accuracy: dict[Precision, float] = {"fp32": float(exact.correct.mean()), "int8": float(found.correct.mean())}
         times = _time_engines(plain.engine, small.engine, bundle.info.preprocess.size)
         outcome = QuantizationResult(
             kept=False,
@@ -190,7 +193,8 @@ def quantize_bundle(
                 break
     if not outcome.kept:
         return outcome
-    if not calibrate:
+    more_images = confidence_images(bundle.info) > len(found)
+    if not calibrate or (more_images and _confidence_shift(exact, found) <= MAX_CONFIDENCE_SHIFT):
         amend_bundle(bundle, {"precision": "int8", "others": {"fp32": _fp32_settings(bundle)}}, int8=model)
         return outcome
     return replace(outcome, confidence=store_int8_model(bundle, model, found, recipe.abstain, held_out))
@@ -242,6 +246,11 @@ def _fp32_settings(bundle: Bundle) -> PrecisionSettings:
         thresholds=info.thresholds,
         novelty=None if tensors is None else float(NoveltyDetector.from_tensors(tensors).limit[0]),
     )
+
+
+def _confidence_shift(exact: Predictions, small: Predictions) -> float:
+    """Return the mean absolute difference of the confidence of two precisions on the same images."""
+    return float(np.abs(exact.confidence - small.confidence).mean())
 
 
 def _accurate_enough(outcome: QuantizationResult) -> bool:

@@ -51,6 +51,14 @@ def uses_validation_images(info: BundleInfo) -> bool:
     return isinstance(confidence, dict) and confidence.get("cross_validated") is True
 
 
+def confidence_images(info: BundleInfo) -> int:
+    """Return the number of held-out images to which the temperature and the threshold were fitted; 0 if unknown."""
+    match info.metrics.get("confidence"):
+        case {"calibration": {"count": int(count)}}:
+            return count
+    return 0
+
+
 def training_samples(run: Run | None, info: BundleInfo) -> tuple[Sample, ...]:
     """Return the images that the classifier of a run was trained on; none without a run.
 
