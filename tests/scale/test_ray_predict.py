@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -120,6 +122,20 @@ def test_the_error_of_a_task_is_a_sentence(colour_bundle: Path, tmp_path: Path):
     call_in_group(_shorten_a_table, colour_bundle, tmp_path, timeout=_TIMEOUT)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_command_prints_only_the_error_of_a_task(colour_bundle: Path, many_photos: Path, tmp_path: Path):
+    table = tmp_path / "bytes.parquet"
+    parquet.write_table(pa.table({"image": [(many_photos / "000.png").read_bytes()] * 3}), table, use_dictionary=False)
+    whole = table.read_bytes()
+    table.write_bytes(whole[:4] + b"\xff" * 20 + whole[24:])
+    command = [Path(sys.executable).with_name("assay"), "predict", colour_bundle, table, "--out", tmp_path / "out"]
+    result = subprocess.run([*command, "--cluster", "ray"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (1, "", 1), result.stderr
+    assert result.stderr.startswith(f"assay: {table} cannot be read (")
+    assert result.stderr.endswith("replace it if it is damaged, and repeat the command\n")
+
+
 def _shorten_a_table(bundle: str, folder: str) -> None:
     table = Path(folder) / "table.parquet"
     parquet.write_table(pa.table({"image": [b"x"] * 3}), table)
@@ -140,5 +156,7 @@ def _shorten_a_table(bundle: str, folder: str) -> None:
             (Path(job.out) / "_photos" / "00000.parquet").unlink()
             return results
 
-        with pytest.raises(AssayError, match=r"cluster failed \(FileNotFoundError: .*_photos/00000.parquet"):
+        with pytest.raises(
+            AssayError, match=r"cluster failed \(FileNotFoundError: .*_photos/00000.parquet.*Ray's logs are in /"
+        ):
             predict_partitions(job, classifier, [str(table)], without_list)

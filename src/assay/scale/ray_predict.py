@@ -1,6 +1,5 @@
 """Predict partitions of photos by Ray Data: photos are decoded by tasks on CPUs and classified by actors."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyarrow as pa
 from assay.image import Preprocess
 from assay.scale import storage
 from assay.scale.batch_predict import PredictJob, RunPartitions
-from assay.scale.cluster import task_error
+from assay.scale.cluster import silence_console, task_error
 from assay.scale.partition_prediction import PartitionResult, decode_partition, pack, unpack, write_partition
 from assay.scale.photo_list import read_photo_list
 
@@ -55,8 +54,7 @@ def predict_on_ray(job: PredictJob, preprocess: Preprocess, ray: Any) -> RunPart
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        # Its own configuration, applied on import, prints to standard error.
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        silence_console("ray.data")
         storage.write(storage.join(job.out, _MODEL_FILE), job.model.read_bytes())
         cpus = int(ray.cluster_resources().get("CPU", 1))
         gpus = int(ray.cluster_resources().get("GPU", 0)) if job.engine == _CUDA else 0
