@@ -19,11 +19,9 @@ import pytest
 import yaml
 from PIL import Image
 from process_groups import call_in_group
-from pydantic import ValidationError
 from services import find_program
 from waiting import wait_until
 
-from assay.core.errors import UsageError
 from assay.inference import Classifier
 from assay.scale.cluster import ray_cluster
 
@@ -75,13 +73,40 @@ def _check_the_file(colour_bundle: str) -> None:
     ServeDeploySchema.model_validate(config)
     (application,) = config["applications"]
     assert application["import_path"] == f"{app.__module__}:{app.__name__}"
-    arguments = ServeArguments.model_validate(application["args"])
+    arguments = ServeArguments.read(application["args"])
     assert [deployment["name"] for deployment in application["deployments"]] == ["assay"]
-    app(arguments)
-    with pytest.raises(UsageError, match="ASSAY_SERVE_CACHE__TTL"):
-        app(ServeArguments(models=colour_bundle, settings={"cache": {"ttl": -1}}))
-    with pytest.raises(ValidationError):
-        ServeArguments.model_validate({"model": "model.assay"})
+    assert arguments.settings["auth"]["required"]
+    app({"models": [colour_bundle], "settings": {"auth": {"required": False}}})
+
+
+def test_arguments_that_cannot_be_used_are_a_sentence(colour_bundle: Path, tmp_path: Path):
+    call_in_group(_use_wrong_arguments, colour_bundle, tmp_path, timeout=120)
+
+
+def _use_wrong_arguments(colour_bundle: str, folder: str) -> None:
+    from ray.serve.exceptions import RayServeException  # noqa: PLC0415
+
+    from assay.scale.serve import app  # noqa: PLC0415
+
+    (Path(folder) / "other.assay").write_bytes(b"no bundle")
+    keys, models = {"auth": {"required": True, "folder": folder}}, [colour_bundle]
+    for arguments, message in (
+        ({"models": models, "settings": {"cache": {"ttl": -1}}}, r"^ttl \(ASSAY_SERVE_CACHE__TTL\) cannot be used: "),
+        ({"models": models, "settings": keys}, rf"^{folder}/master.keys: there are no master keys; create a key with"),
+        ({"models": models, "settings": {"cache": {"redis": "nothing"}, "auth": {"required": False}}}, "(?i)redis"),
+        (
+            {"models": models, "settings": {"auth": {"required": True, "folder": colour_bundle}}},
+            "cannot be read|no master keys",
+        ),
+        ({"models": [f"{folder}/none.assay"]}, rf"^{folder}/none.assay does not exist"),
+        ({"models": f"{folder}/other.assay"}, rf"^{folder}/other.assay is not a bundle"),
+        ({"model": "model.assay"}, r"^args.models cannot be used: is missing$"),
+        ({"models": 3}, r"^args.models cannot be used: must be text$"),
+        ({"models": models, "settings": []}, r"^args.settings cannot be used: must be names with values"),
+    ):
+        with pytest.raises(RayServeException, match=message) as caught:
+            app(arguments)
+        assert "\n" not in str(caught.value)
 
 
 def _config(bundle: Path, port: int, folder: Path, drift_window: int = 1000) -> dict[str, Any]:

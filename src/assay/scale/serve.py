@@ -8,12 +8,15 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
+from ray.serve.exceptions import RayServeException
 
-from assay.core.errors import AssayError
+from assay.bundle import Bundle
+from assay.core.errors import AssayError, UsageError
+from assay.recipe.validation_text import describe_invalid
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 NAME: Final = "assay"
 _QUEUE: Final = 64
 """Requests in a replica, waiting or in progress; the limit of one server process (`batching.queue`)."""
+_START_ATTEMPTS: Final = 3
+"""Failed starts of replicas after which a deployment has failed; Ray Serve waits longer after each."""
 _METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -39,32 +44,67 @@ class ServeArguments(BaseModel):
     `ASSAY_SERVE_*` variables, which every replica must have; `listen` and `tls` do not apply, since Ray Serve
     accepts the connections."""
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Return the arguments of a configuration file.
 
-def app(arguments: ServeArguments) -> serve.Application:
+        Raises:
+            UsageError: one of them is unknown, missing or of another type.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise UsageError(f"args.{first['loc'][0]} cannot be used: {describe_invalid(first)}") from None
+
+
+def app(arguments: dict[str, Any]) -> serve.Application:
     """Return the application.
 
-    Raises:
-        AssayError: a setting cannot be used.
-    """
-    from assay.serving.settings import ModelSource, ServeSettings  # noqa: PLC0415 - imports prometheus_client
+    Args:
+        arguments: as for `ServeArguments`.
 
-    models = [arguments.models] if isinstance(arguments.models, str) else arguments.models
-    ServeSettings.read(arguments.settings)
-    for model in models:
-        ModelSource.parse(model)
+    Raises:
+        RayServeException: an argument, a setting, a model or the folder of the API keys cannot be used. Ray Serve shows
+            only the message of such an exception as the status of the application, and tries it once.
+    """
+    try:
+        chosen = ServeArguments.read(arguments)
+        _check(chosen)
+    except AssayError as error:
+        raise RayServeException(str(error)) from None
+    except OSError as error:
+        raise RayServeException(f"{error.filename} cannot be read: {error.strerror or error}") from None
+    models = [chosen.models] if isinstance(chosen.models, str) else chosen.models
     folder = Path(tempfile.gettempdir()) / f"assay-metrics-{os.getuid()}-{os.urandom(4).hex()}"
     deployment: serve.Deployment = Replica.options(  # type: ignore[attr-defined]
         # The metrics of the replicas of a machine are added up; the variable must be set when their process starts.
         ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": {_METRICS_VARIABLE: str(folder)}}},
     )
-    bound: serve.Application = deployment.bind(models, arguments.settings)
+    bound: serve.Application = deployment.bind(models, chosen.settings)
     return bound
+
+
+def _check(arguments: ServeArguments) -> None:
+    """Raise AssayError for what would prevent every replica from starting."""
+    from assay.serving.auth.authorizer import make_authorizer  # noqa: PLC0415
+    from assay.serving.cache.result_cache import make_cache  # noqa: PLC0415
+    from assay.serving.settings import ModelSource, ServeSettings  # noqa: PLC0415
+    from assay.serving.telemetry import NullTelemetry  # noqa: PLC0415
+
+    settings, telemetry = ServeSettings.read(arguments.settings), NullTelemetry()
+    for model in arguments.models if isinstance(arguments.models, list) else [arguments.models]:
+        Bundle.open(ModelSource.parse(model).path)
+    make_authorizer(settings.auth, settings.limits, telemetry)
+    make_cache(settings.cache, telemetry)
 
 
 @serve.deployment(
     name=NAME,
     max_ongoing_requests=_QUEUE,
     autoscaling_config={"min_replicas": 1, "max_replicas": 8, "target_ongoing_requests": 8},
+    # Besides `app`, which checks what it can on one machine, a replica says what is wrong on its own.
+    max_constructor_retry_count=_START_ATTEMPTS,
     health_check_period_s=5,
     health_check_timeout_s=10,
     # Until the requests in progress are answered; then the replica is stopped.
