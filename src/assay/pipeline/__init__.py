@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from assay.pipeline.parallel_runs import ExperimentCallbacks
     from assay.pipeline.run_folder import Run, result_folder
     from assay.pipeline.train import (
-        TrainCallbacks,
         TrainResult,
         resume_training,
         suggest_learning_rate,
         train_classifier,
         train_on_splits,
     )
+    from assay.pipeline.train_callbacks import TrainCallbacks
     from assay.pipeline.tune import resume_tune, tune_recipe
     from assay.pipeline.tune_result import Trial, TuneResult
 
@@ -37,7 +37,7 @@ _MODULES = {
     "RunMetrics": "experiment_runs",
     "RunResult": "compare",
     "SplitMetrics": "experiment_runs",
-    "TrainCallbacks": "train",
+    "TrainCallbacks": "train_callbacks",
     "TrainResult": "train",
     "Trial": "tune_result",
     "TuneResult": "tune_result",

@@ -27,7 +27,8 @@ from assay.data import Dataset
 from assay.pipeline.build_network import free_memory
 from assay.pipeline.experiment_runs import RunMetrics, RunTask, is_evaluated, read_run_metrics
 from assay.pipeline.run_folder import Run, folder_lock
-from assay.pipeline.train import TrainCallbacks, resume_training, train_on_splits
+from assay.pipeline.train import resume_training, train_on_splits
+from assay.pipeline.train_callbacks import TrainCallbacks
 from assay.recipe import Recipe
 from assay.training import EpochMetrics, TrainingInterruptedError
 from assay.training.device import MAX_USEFUL_THREADS, torch_threads

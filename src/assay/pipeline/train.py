@@ -4,7 +4,7 @@ Every step stores its result in the run folder, so that an interrupted run can b
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
@@ -23,55 +23,25 @@ from assay.data import (
 )
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Metrics
-from assay.evaluation.learning_curve import LearningCurve
 from assay.nets import ClassifierNetwork as Network
-from assay.pipeline.auto import Candidate, FineTuningPlan
-from assay.pipeline.auto.search import search
+from assay.pipeline.auto import Candidate
 from assay.pipeline.build_network import build_model
-from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, labelled_pixels
-from assay.pipeline.calibrate import ConfidenceCalibration
+from assay.pipeline.cached_embeddings import labelled_pixels
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
-from assay.pipeline.export_and_evaluate import TrainedModel, evaluate_bundle, write_calibrated_bundle
-from assay.pipeline.held_out_predictions import ValidationSplit
-from assay.pipeline.learning_curve import curve_if_possible
+from assay.pipeline.export_and_evaluate import evaluate_bundle, write_calibrated_bundle
 from assay.pipeline.report import RunEvaluation, write_run_report
 from assay.pipeline.run_folder import SPLIT_TITLES, Run, check_unused, result_folder
+from assay.pipeline.train_callbacks import TrainCallbacks
+from assay.pipeline.train_strategies import train_auto, train_fixed
 from assay.recipe import Layout, PreprocessSpec, Recipe, load_recipe
-from assay.training import EpochListener, History, RangeTestResult, find_learning_rate, fit
+from assay.training import History, RangeTestResult, find_learning_rate
 from assay.training.callbacks import Profile
-from assay.training.feature_extraction import uses_cached_embeddings
 from assay.training.fitting import check_several_machines
 from assay.training.lightning_trainer import raise_on_interrupt
-from assay.training.logit_adjustment import adjust_head
 from assay.training.nodes import Nodes, RemoteProcesses
 
 _KEPT_BYTES = 128 << 20
 """Bytes of files kept in memory after the scan, so that a small dataset is read once."""
-
-
-@dataclass(frozen=True)
-class TrainCallbacks:
-    """Called during training; no-ops by default."""
-
-    progress: Progress = no_progress
-    on_data: Callable[[Dataset], None] | None = None
-    """Called when the dataset is loaded and split."""
-    on_epoch: EpochListener | None = None
-    """Called after every epoch."""
-    on_try: Callable[[str], None] | None = None
-    """Called before every candidate of the strategy `auto` that is tried, with its name."""
-    on_candidate: Callable[[Candidate], None] | None = None
-    """Called after every candidate of the strategy `auto`."""
-    on_plan: Callable[[FineTuningPlan], None] | None = None
-    """Called before the strategy `auto` fine-tunes."""
-    on_network: Callable[[str], None] | None = None
-    """Called before the strategy `auto` fine-tunes one of several networks, with its name."""
-    on_search_end: Callable[[], None] | None = None
-    """Called after the last candidate of the strategy `auto`; what follows is the evaluation and the report."""
-    on_history: Callable[[History], None] | None = None
-    """Called after the last epoch, if there was one."""
-    profile: Profile | None = None
-    """Collects the time of every stage, which is then written to `profile.json` in the run."""
 
 
 @dataclass(frozen=True)
@@ -307,9 +277,9 @@ def _train(
         if callbacks.on_data is not None:
             callbacks.on_data(dataset)
         if recipe.train.strategy == "auto":
-            trained = _search(run, dataset, model, recipe, callbacks, report=report, started=started)
+            trained = train_auto(run, dataset, model, recipe, callbacks, report=report, started=started)
         else:
-            trained = _fit(run, dataset, model, recipe, callbacks, resume=resume, machines=machines)
+            trained = train_fixed(run, dataset, model, recipe, callbacks, resume=resume, machines=machines)
         if callbacks.on_history is not None and trained.history.metrics:
             callbacks.on_history(trained.history)
         with profile.during("writing and evaluating the bundle"):
@@ -337,89 +307,3 @@ def _train(
             write_json(run.folder / "profile.json", profile.to_dict())
         run.mark_complete()
     return TrainResult(run, dataset.without_content(), trained.history, evaluated, trained.candidates)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    model: TrainedModel
-    history: History
-    calibration: ConfidenceCalibration | None = None
-    """Of the run's bundle, if it is written already."""
-    cached: CachedEmbeddings | None = None
-    candidates: tuple[Candidate, ...] = ()
-    learning_curve: LearningCurve | None = None
-
-
-def _fit(
-    run: Run,
-    dataset: Dataset,
-    model: tuple[Network, PreprocessSpec],
-    recipe: Recipe,
-    callbacks: TrainCallbacks,
-    *,
-    resume: bool,
-    machines: Nodes | RemoteProcesses | None,
-) -> _Trained:
-    """Train by a fixed strategy."""
-    network, spec = model
-    backbone = FrozenBackbone(network, spec, recipe, dataset, callbacks.progress)
-    history = fit(
-        network,
-        recipe,
-        labelled_pixels(dataset, "train", spec, recipe),
-        labelled_pixels(dataset, "val", spec),
-        run=run.folder,
-        resume=resume,
-        embeddings=backbone.embedded,
-        progress=callbacks.progress,
-        on_epoch=callbacks.on_epoch,
-        profile=callbacks.profile,
-        machines=machines,
-    )
-    adjust_head(network.head, dataset.targets(dataset.part("train")), recipe.train)
-    cached = CachedEmbeddings(backbone, network.head) if uses_cached_embeddings(recipe) else None
-    held_out = ValidationSplit(dataset, recipe.train.seed, cached, callbacks.progress)
-    return _Trained(TrainedModel(network, recipe, spec, held_out), history, cached=cached)
-
-
-def _search(
-    run: Run,
-    dataset: Dataset,
-    model: tuple[Network, PreprocessSpec],
-    recipe: Recipe,
-    callbacks: TrainCallbacks,
-    *,
-    report: bool,
-    started: float | None,
-) -> _Trained:
-    """Train by the strategy `auto`."""
-    profile = callbacks.profile or Profile()
-    with profile.during("candidates"):
-        found = search(
-            run,
-            dataset,
-            recipe,
-            model,
-            progress=callbacks.progress,
-            # An experiment is interrupted as a whole.
-            keep_best_on_interrupt=report,
-            on_try=callbacks.on_try,
-            on_candidate=callbacks.on_candidate,
-            on_plan=callbacks.on_plan,
-            on_network=callbacks.on_network,
-            on_epoch=callbacks.on_epoch,
-            on_end=callbacks.on_search_end,
-            started=started,
-        )
-    curve = None
-    if report:
-        with profile.during("learning curve"):
-            curve = curve_if_possible(
-                found.protocol.samples,
-                found.probe.embeddings,
-                found.protocol.targets,
-                len(dataset.classes),
-                seed=recipe.train.seed,
-                progress=callbacks.progress,
-            )
-    return _Trained(found.model, found.history, found.calibration, candidates=found.candidates, learning_curve=curve)
