@@ -97,10 +97,23 @@ def test_every_format_is_exported_and_agrees(client: httpx.Client, folder: Path)
 
 
 def test_one_format_is_exported_and_agrees(client: httpx.Client, folder: Path):
-    assert client.post("/api/export", json={"run": "run-2", "format": "onnx"}).status_code == 200
+    export = {"run": "run-2", "format": "onnx"}
+    assert "disabled" not in client.get("/start/export").text
+    assert client.post("/api/export", json=export).status_code == 200
+    button = client.get("/start/export").text
+    assert ('<button id="start-export" class="primary" disabled' in button, "An export runs already" in button) == (
+        True,
+        True,
+    )
+    assert "An export runs already" in client.post("/api/export", json=export).json()["error"]
+    assert "Export runs" in client.get("/jobs/live?here=train").text
+    assert client.get("/jobs/live?here=use").text.strip() == ""
+    assert client.get("/start/absent").status_code == 404
     until(lambda: "models/run-2" in client.get("/use/live?part=export").text)
     until(lambda: "0 labels differ" in client.get("/use/live?part=export").text)
     assert list((folder / "models" / "run-2").rglob("*.onnx"))
+    assert "disabled" not in client.get("/start/export").text
+    assert client.get("/jobs/live?here=train").text.strip() == ""
 
 
 def test_the_frames_of_a_video_are_imported_with_a_label(client: httpx.Client, folder: Path, tmp_path: Path):

@@ -11,7 +11,13 @@ from studio_projects import paint
 
 from assay.data.check import check
 from assay.data.check_result import FindingKind
-from assay.studio.findings import finding_cards, photos_to_leave_out
+from assay.studio.findings import (
+    FIRST_PHOTOS,
+    GROUPS_PER_PAGE,
+    cards_by_severity,
+    finding_cards,
+    photos_to_leave_out,
+)
 from assay.studio.pages import texts
 from assay.studio.project import Project
 
@@ -81,6 +87,39 @@ def test_photos_of_a_finding_about_single_ones_are_a_grid(project: Project):
     assert [(row[0], row[3], row[4]) for row in card.grid] == [(blank[1], "cat", 0), (blank[0], "cat", 1)]
     assert all(row[5].endswith("of 255") for row in card.grid)
     assert (card.open, card.resolved) == (1, False)
+
+
+def finding(kind: str, severity: str, groups: list[list[str]]) -> dict[str, object]:
+    members = [{"photos": [{"id": name, "note": ""} for name in group], "note": ""} for group in groups]
+    return {"kind": kind, "severity": severity, "title": kind, "groups": members}
+
+
+def test_what_matters_comes_first_and_what_is_done_last(project: Project):
+    names = project.by_name()
+    kinds = [("burst", "note", "2.png"), ("blank", "warning", "3.png"), ("dark", "warning", "4.png")]
+    found = {"findings": [finding(kind, severity, [[name]]) for kind, severity, name in kinds]}
+    found["findings"].append(finding("unreadable", "error", [["5.png"]]))
+    project.leave_out([names["3.png"].id], project.revision)
+    cards = finding_cards(found, project.by_name())
+    assert [card.kind for card in cards] == ["unreadable", "dark", "blank", "burst"]
+    counts = [(severity, len(members)) for severity, members in cards_by_severity(cards)]
+    assert counts == [("error", 1), ("warning", 2), ("note", 1)]
+
+
+def test_every_group_is_on_a_page_and_every_photo_in_its_group(project: Project):
+    names = sorted(project.by_name())
+    pairs = [names[:2]] * (2 * GROUPS_PER_PAGE + 1)
+    found = {"findings": [finding("near_duplicate", "note", pairs), finding("burst", "note", [names * 2])]}
+    pages = [finding_cards(found, project.by_name(), {0: page})[0] for page in (1, 2, 3, 9)]
+    assert [(card.page, card.pages, card.first, len(card.groups)) for card in pages] == [
+        (1, 3, 1, GROUPS_PER_PAGE),
+        (2, 3, GROUPS_PER_PAGE + 1, GROUPS_PER_PAGE),
+        (3, 3, 2 * GROUPS_PER_PAGE + 1, 1),
+        (3, 3, 2 * GROUPS_PER_PAGE + 1, 1),
+    ]
+    assert {group.index for card in pages for group in card.groups} == set(range(len(pairs)))
+    (group,) = finding_cards(found, project.by_name())[1].groups
+    assert (len(group.first), len(group.more)) == (FIRST_PHOTOS, len(names) * 2 - FIRST_PHOTOS)
 
 
 @pytest.mark.parametrize("kind", FindingKind)

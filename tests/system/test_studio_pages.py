@@ -198,6 +198,8 @@ def test_the_classifier_is_served_and_stopped(browser: Any, trained: StudioServe
     for page in opened(browser, trained):
         page.goto(f"{trained.url}/use")
         page.click("#start-server")
+        page.locator("#start-server-reason").wait_for()
+        assert page.evaluate("document.activeElement.id") == "start-server-reason"
         page.locator("#curl").wait_for()
         address = page.locator("a code", has_text="http://127.0.0.1").inner_text()
         key = page.locator("#api-key").inner_text()
@@ -205,13 +207,42 @@ def test_the_classifier_is_served_and_stopped(browser: Any, trained: StudioServe
             page.locator("a", has_text=address).click()
         served.value.get_by_text("Ready: 2 classes").wait_for()
         served.value.close()
+        assert page.locator("#start-server").is_disabled()
+        page.get_by_text("A server runs already: stop it first").wait_for()
+        other = page.context.new_page()
+        other.goto(f"{trained.url}/train")
+        other.get_by_role("link", name="Server runs").wait_for()
+        other.goto(f"{trained.url}/use")
+        assert other.locator("#start-server").is_disabled()
         photo = {"image": (colours / "red" / "001.png").read_bytes()}
         answer = httpx.post(f"{address}/classify", files=photo, headers={"Authorization": f"Bearer {key}"}, timeout=60)
         assert answer.status_code == 200
         assert httpx.post(f"{address}/classify", files=photo, timeout=60).status_code == 401
         fair(page)
+        other.goto(f"{trained.url}/try")
+        page.bring_to_front()
         page.click("#stop-server")
         page.locator("#curl").wait_for(state="detached")
+        page.locator("#start-server:enabled").wait_for()
+        other.bring_to_front()
+        other.get_by_role("link", name="Server runs").wait_for(state="detached")
+        other.close()
+
+
+def test_the_steps_fit_a_phone_and_keep_their_names(browser: Any, trained: StudioServer):
+    for width in (390, 360, 320):
+        for page in opened(browser, trained, viewport={"width": width, "height": 800}):
+            for view in _VIEWS:
+                page.goto(f"{trained.url}/{view}")
+                steps = page.locator(".top nav")
+                assert steps.evaluate("nav => nav.scrollWidth <= nav.clientWidth")
+                assert steps.get_by_role("link").count() == len(_VIEWS)
+                shown = steps.get_by_role("link", name=view.capitalize(), exact=False)
+                assert shown.get_attribute("aria-current") == "page"
+                boxes = [item.bounding_box() for item in steps.locator("a").all()]
+                assert all(box["width"] >= 24 and box["height"] >= 24 for box in boxes)
+                assert len({box["y"] for box in boxes}) == 1
+            fair(page)
 
 
 @pytest.fixture

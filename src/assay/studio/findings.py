@@ -1,5 +1,6 @@
 """The findings of `assay check` as cards: which photos they show, and what can be done with one click."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -9,11 +10,14 @@ from assay.studio.photos import Photo
 
 Action = Literal["leave_out", "keep_one", "relabel"]
 
-MAX_GROUPS: Final = 24
-"""Groups that a card shows."""
-MAX_GROUP_PHOTOS: Final = 12
-MAX_GRID_PHOTOS: Final = 1000
-"""Photos of a card whose groups have one photo each."""
+GROUPS_PER_PAGE: Final = 6
+"""Groups that a card shows at once."""
+FIRST_PHOTOS: Final = 12
+"""Photos of a group that are shown at once; the others are folded away."""
+PHOTOS_PER_PAGE: Final = 500
+"""Photos that a card shows at once, if each is a group of its own."""
+_SEVERITIES: Final = ("error", "warning", "note")
+"""The first ones matter most."""
 _COPIES: Final = frozenset({"identical", "near_duplicate", "burst"})
 _RELABEL: Final = frozenset({"label_conflict", "label_suspect"})
 _NO_ACTION: Final = frozenset({"leak", "similarity", "value_range", "listing", "training"})
@@ -47,6 +51,16 @@ class CardGroup:
     resolved: bool
 
     @property
+    def first(self) -> tuple[CardPhoto, ...]:
+        """The photos that are shown at once."""
+        return self.photos[:FIRST_PHOTOS]
+
+    @property
+    def more(self) -> tuple[CardPhoto, ...]:
+        """The photos that are folded away."""
+        return self.photos[FIRST_PHOTOS:]
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels of its photos, each once."""
         return tuple(dict.fromkeys(item.photo.label for item in self.photos if item.photo.label is not None))
@@ -60,9 +74,12 @@ class Card:
         index: in the report.
         action: that is offered for all groups; None: there is none.
         step: whose page the advice is about; None: this one.
-        groups: with photos of the project.
+        groups: with photos of the project, those of one page.
         is_grid: whether each group has one photo, so that they are shown in a grid.
-        hidden: number of groups that are not shown.
+        page: number of the page that is shown, from 1.
+        pages: number of pages.
+        first: place of its first group among all, from 1.
+        total: number of groups on all pages.
         open: number of groups for which something is left to do.
     """
 
@@ -75,13 +92,16 @@ class Card:
     step: str | None
     groups: tuple[CardGroup, ...]
     is_grid: bool
-    hidden: int
+    page: int
+    pages: int
+    first: int
+    total: int
     open: int
 
     @property
     def resolved(self) -> bool:
         """Whether all its photos were dealt with."""
-        return bool(self.groups) and not self.open
+        return self.total > 0 and not self.open
 
     @property
     def grid(self) -> list[list[object]]:
@@ -90,14 +110,26 @@ class Card:
         return [[photo.id, photo.name, photo.version, photo.label, int(photo.left_out), note] for photo, note in photos]
 
 
-def finding_cards(report: Mapping[str, Any], photos: Mapping[str, Photo]) -> list[Card]:
-    """Return the cards of a report.
+def finding_cards(
+    report: Mapping[str, Any], photos: Mapping[str, Photo], pages: Mapping[int, int] | None = None
+) -> list[Card]:
+    """Return the cards of a report: errors first, then warnings and notes; of each, what is resolved last.
 
     Args:
         report: what `assay check --json` printed.
         photos: of the project, by name.
+        pages: which page of a card is shown, by the index of the card; None: of all the first.
     """
-    return [_card(index, finding, photos) for index, finding in enumerate(report.get("findings", ()))]
+    pages = pages or {}
+    findings = enumerate(report.get("findings", ()))
+    cards = [_card(index, finding, photos, pages.get(index, 1)) for index, finding in findings]
+    return sorted(cards, key=lambda card: (_SEVERITIES.index(card.severity), card.resolved))
+
+
+def cards_by_severity(cards: Sequence[Card]) -> list[tuple[str, list[Card]]]:
+    """Return the severities that occur, the most important first, each with its cards."""
+    found = [(severity, [card for card in cards if card.severity == severity]) for severity in _SEVERITIES]
+    return [(severity, members) for severity, members in found if members]
 
 
 def photos_to_leave_out(
@@ -123,7 +155,7 @@ def photos_to_leave_out(
     return chosen
 
 
-def _card(index: int, finding: Mapping[str, Any], photos: Mapping[str, Photo]) -> Card:
+def _card(index: int, finding: Mapping[str, Any], photos: Mapping[str, Photo], page: int) -> Card:
     kind = str(finding["kind"])
     action = _action(kind)
     groups = [_group(place, group, photos, action) for place, group in enumerate(finding["groups"])]
@@ -131,7 +163,10 @@ def _card(index: int, finding: Mapping[str, Any], photos: Mapping[str, Photo]) -
     # What is still to be done comes first.
     shown.sort(key=lambda group: group.resolved)
     is_grid = bool(shown) and all(len(group["photos"]) == 1 for group in finding["groups"])
-    limit = MAX_GRID_PHOTOS if is_grid else MAX_GROUPS
+    limit = PHOTOS_PER_PAGE if is_grid else GROUPS_PER_PAGE
+    pages = max(1, math.ceil(len(shown) / limit))
+    page = min(max(1, page), pages)
+    start = limit * (page - 1)
     return Card(
         index=index,
         kind=kind,
@@ -140,9 +175,12 @@ def _card(index: int, finding: Mapping[str, Any], photos: Mapping[str, Photo]) -
         advice=text(f"advice_{kind}"),
         action=action if shown else None,
         step=_STEPS.get(kind),
-        groups=tuple(shown[:limit]),
+        groups=tuple(shown[start : start + limit]),
         is_grid=is_grid,
-        hidden=max(0, len(shown) - limit),
+        page=page,
+        pages=pages,
+        first=start + 1,
+        total=len(shown),
         open=sum(not group.resolved for group in shown),
     )
 
@@ -170,7 +208,7 @@ def _group(index: int, group: Mapping[str, Any], photos: Mapping[str, Photo], ac
             resolved = not used
         case _:
             resolved = False
-    return CardGroup(index, tuple(members[:MAX_GROUP_PHOTOS]), str(group["note"] or ""), resolved)
+    return CardGroup(index, tuple(members), str(group["note"] or ""), resolved)
 
 
 def _members(group: Mapping[str, Any], photos: Mapping[str, Photo]) -> Sequence[Photo]:

@@ -125,7 +125,8 @@ async def start_export(request: Request) -> Response:
     arguments += [word for name in photos for word in ("--check", name)] if photos else ["--no-check"]
     if "int8" not in precisions and any("int8" in name for name in formats):
         arguments += ["--int8", LABELS_FILE]
-    return started(studio.start("export", [*arguments, "--json"], run=run))
+    async with studio.only_one("export"):
+        return started(studio.start("export", [*arguments, "--json"], run=run))
 
 
 async def start_server(request: Request) -> Response:

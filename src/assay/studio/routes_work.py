@@ -13,7 +13,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.studio.accuracy import search_note, search_photos, search_score, search_sentence
 from assay.studio.comparison import comparison_view
 from assay.studio.errors import NotFoundError
-from assay.studio.findings import finding_cards, photos_to_leave_out
+from assay.studio.findings import cards_by_severity, finding_cards, photos_to_leave_out
 from assay.studio.http import fragment, int_field, page, path_int, read_json, started, studio_of, text_field
 from assay.studio.jobs import Job
 from assay.studio.labels import LABELS_FILE
@@ -25,27 +25,39 @@ from assay.studio.training_view import is_search_over, training_view
 from assay.studio.understanding import mistake_cards, photos_used, report_photo, suspects
 
 _MAX_CELL_PHOTOS: Final = 200
+_START_BUTTONS: Final = ("train", "compare", "serve", "export", "watch")
+"""Kinds of jobs whose button is a part of its own; that of a check is in the part with the findings."""
 
 
 async def check_page(request: Request) -> Response:
     """Show the findings of the last check."""
-    return page("check.html.j2", request, "check", **await asyncio.to_thread(_check_values, studio_of(request)))
+    return page("check.html.j2", request, "check", **await asyncio.to_thread(_check_values, request))
 
 
 async def check_live(request: Request) -> Response:
     """Return the part of the page that changes while a check runs."""
-    return fragment("check_live.html.j2", request, **await asyncio.to_thread(_check_values, studio_of(request)))
+    return fragment("check_live.html.j2", request, **await asyncio.to_thread(_check_values, request))
 
 
-def _check_values(studio: Studio) -> dict[str, Any]:
+def _check_values(request: Request) -> dict[str, Any]:
+    studio = studio_of(request)
+    asked = {
+        name: int_field(request.query_params, name) for name in ("finding", "page") if name in request.query_params
+    }
+    chosen = asked.get("finding")
     job = studio.jobs.latest("check")
     report = None if job is None or job.running else job.result()
-    cards = [] if report is None else finding_cards(report, studio.project.by_name())
+    pages = {} if chosen is None else {chosen: asked.get("page", 1)}
+    cards = [] if report is None else finding_cards(report, studio.project.by_name(), pages)
+    first = next((card.index for card in cards if not card.resolved), None)
     stale = job is not None and job.details.get("revision") != studio.project.revision
     return {
         "job": job,
         "report": report,
         "cards": cards,
+        "sections": cards_by_severity(cards),
+        "opened": first if chosen is None else chosen,
+        "query": f"?{request.url.query}" if asked else "",
         "stale": stale,
         "problem": studio.check_problem(),
         "model": studio.runs.for_labels(studio.project.counts().classes),
@@ -108,7 +120,6 @@ def _train_values(studio: Studio) -> dict[str, Any]:
         "search_score": search_score,
         "search_photos": search_photos,
         "search_note": search_note,
-        "problem": studio.training_problem(),
         "runs": runs,
         "commands": {str(item.details.get("run")): item.command for item in studio.jobs.jobs if item.kind == "train"},
         "compare": compare,
@@ -151,7 +162,8 @@ async def compare_runs(request: Request) -> Response:
     if len(names) < 2:
         raise UsageError("Choose two or more finished runs to compare")
     arguments = ["compare", *(f"{RUNS_FOLDER}/{name}" for name in names), "--labels", LABELS_FILE, "--json"]
-    studio.start("compare", arguments, runs=names, revision=studio.project.revision)
+    async with studio.only_one("compare"):
+        studio.start("compare", arguments, runs=names, revision=studio.project.revision)
     return JSONResponse({"runs": names})
 
 
@@ -277,6 +289,19 @@ async def heat_map(request: Request) -> Response:
         return Response(await asyncio.to_thread(explain), media_type="image/png")
 
 
+async def start_button(request: Request) -> Response:
+    """Return a button that starts a job; disabled, with the reason, while none can be started."""
+    kind = request.path_params["kind"]
+    if kind not in _START_BUTTONS:
+        raise NotFoundError(f"There is no job {kind}")
+    return await asyncio.to_thread(fragment, "start_button.html.j2", request, kind=kind)
+
+
+async def jobs_live(request: Request) -> Response:
+    """Return what runs and belongs to another page than `here`."""
+    return fragment("jobs_live.html.j2", request, here=request.query_params.get("here", ""))
+
+
 def _require(problem: str | None) -> None:
     if problem is not None:
         raise UsageError(problem)
@@ -294,6 +319,8 @@ WORK_ROUTES: Final = (
     Route("/api/compare", compare_runs, methods=["POST"]),
     Route("/api/jobs/{job:int}/stop", stop_job, methods=["POST"]),
     Route("/api/jobs/{job:int}/remove", remove_job, methods=["POST"]),
+    Route("/start/{kind}", start_button),
+    Route("/jobs/live", jobs_live),
     Route("/understand", understand_page),
     Route("/understand/{run}/cell/{actual:int}/{predicted:int}", cell),
     Route("/understand/{run}/thresholds", thresholds),

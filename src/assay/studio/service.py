@@ -29,6 +29,8 @@ KEYS_FOLDER: Final = "keys"
 _MAX_CHECKED: Final = 8
 _RUNS_ALREADY: Final = {
     "check": "A check runs already: wait for it, or stop it",
+    "compare": "A comparison runs already: wait for it",
+    "export": "An export runs already: wait for it",
     "serve": "A server runs already: stop it first",
     "train": "A training runs already: wait for it, or stop it",
     "watch": "A rule runs already: stop it first",
@@ -80,6 +82,10 @@ class Studio:
         self.jobs_revision += 1
         self.changes.notify()
 
+    def busy(self, kind: str) -> str | None:
+        """Return why no other job of this kind can be started now; None if one can, or if several may run."""
+        return _RUNS_ALREADY.get(kind) if self.jobs.active(kind) is not None else None
+
     @asynccontextmanager
     async def only_one(self, kind: str) -> AsyncIterator[None]:
         """Start a job of this kind in the block: of several requests at once only one starts.
@@ -88,8 +94,8 @@ class Studio:
             RunsAlreadyError: one runs already.
         """
         async with self._starting:
-            if self.jobs.active(kind) is not None:
-                raise RunsAlreadyError(_RUNS_ALREADY[kind])
+            if (reason := self.busy(kind)) is not None:
+                raise RunsAlreadyError(reason)
             yield
 
     def start(self, kind: str, arguments: Sequence[str], **details: object) -> Job:

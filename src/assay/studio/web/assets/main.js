@@ -29,11 +29,12 @@ document.addEventListener("submit", (event) => {
   act(event.submitter ?? form, () => call(form.dataset.form, { body: fields(form) }));
 });
 
+// One request at a time for each element. It is not disabled meanwhile, which would take the focus from it.
 async function act(element, request) {
-  const before = element.disabled;
-  element.disabled = true;
+  if (element.ariaBusy === "true") return;
+  element.ariaBusy = "true";
   const answer = await attempt(request);
-  element.disabled = before;
+  element.ariaBusy = null;
   if (answer === null) return;
   if (element.dataset.go) location.assign(element.dataset.go);
   if (element.dataset.then === "resolve") resolve(element.closest(".group"), element.parentElement);
@@ -75,6 +76,7 @@ async function refresh(changed) {
 }
 
 const busy = new WeakMap();
+const folds = new Map(); // whether a <details id> was open when it was last shown: it may come back, as after Undo
 
 // One request at a time for each part; a change meanwhile causes one more.
 async function update(part) {
@@ -97,16 +99,23 @@ function show(part, { html, nodes }) {
   const kept = state(part);
   part.replaceChildren(...nodes);
   part.dataset.shown = html;
-  part.querySelectorAll("details").forEach((item, place) => { item.open ||= kept.open.has(place); });
+  part.querySelectorAll("details").forEach((item, place) => { item.open = folds.get(item.id) ?? kept.open.get(place) ?? item.open; });
   part.querySelectorAll("input[id]").forEach((item) => { if (kept.checked.has(item.id)) item.checked = true; });
   part.querySelectorAll(".scroll").forEach((item, place) => { item.scrollLeft = kept.scrolled[place] ?? 0; });
   part.dispatchEvent(new CustomEvent("assay:shown", { bubbles: true }));
-  if (kept.focus) (part.querySelector(kept.focus) ?? part.querySelector(kept.heading) ?? part.querySelector("button, a"))?.focus({ preventScroll: true });
+  if (kept.focus) [kept.focus, kept.heading, "[tabindex='-1']", "button, a"].some((target) => focus(part.querySelector(target)));
+}
+
+// Focus an element; false if it is missing or disabled.
+function focus(element) {
+  element?.focus({ preventScroll: true });
+  return element !== null && document.activeElement === element;
 }
 
 function state(part) {
   const active = part.contains(document.activeElement) ? document.activeElement : null;
-  const open = new Set([...part.querySelectorAll("details")].flatMap((item, place) => (item.open ? [place] : [])));
+  const open = new Map();
+  part.querySelectorAll("details").forEach((item, place) => (item.id ? folds.set(item.id, item.open) : open.set(place, item.open)));
   const checked = new Set([...part.querySelectorAll("input:checked")].map((item) => item.id));
   const scrolled = [...part.querySelectorAll(".scroll")].map((item) => item.scrollLeft);
   const focus = !active ? null : active.id ? `#${CSS.escape(active.id)}`
@@ -118,7 +127,6 @@ function state(part) {
 }
 
 onChange(refresh);
-document.querySelector(".steps [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 // Times that run: since and until, in seconds since 1970. The studio runs on this machine, so the clocks are the same.
 setInterval(() => {
