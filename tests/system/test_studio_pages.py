@@ -256,7 +256,8 @@ def two_classifiers(build_once, colours: Path, tiny: Recipe, colour_bundle: Path
     return project
 
 
-def test_the_classes_of_a_rule_are_those_of_the_chosen_run(browser: Any, two_classifiers: Path):
+def test_a_rule_offers_videos_and_the_classes_of_the_chosen_run(browser: Any, two_classifiers: Path):
+    (two_classifiers / "clip.avi").write_bytes(b"RIFF")
     with studio_server(two_classifiers) as studio:
         for page in opened(browser, studio):
             page.goto(f"{studio.url}/use")
@@ -269,7 +270,17 @@ def test_the_classes_of_a_rule_are_those_of_the_chosen_run(browser: Any, two_cla
                 )
             page.select_option("#rule [name=label]", "green")
             assert "runs/colours/model.assay 0 --on 'green>0.9" in page.locator("#rule-command").inner_text()
+            chosen = page.locator("#rule-choice")
+            assert chosen.locator("option", has_text="clip.avi").get_attribute("value") == "./clip.avi"
+            chosen.select_option("./clip.avi")
+            assert page.input_value("#rule [name=source]") == "./clip.avi"
+            assert "./clip.avi --on" in page.locator("#rule-command").inner_text()
+            page.set_input_files("#rule-file", {"name": "new.avi", "mimeType": "video/avi", "buffer": b"RIFF"})
+            page.locator(".toast", has_text="new.avi is copied into the project").wait_for()
+            assert chosen.input_value() == page.input_value("#rule [name=source]") == "./videos/new.avi"
+            assert (two_classifiers / "videos" / "new.avi").read_bytes() == b"RIFF"
             page.fill("#rule [name=source]", "absent.avi")
+            assert chosen.input_value() == ""
             page.click("#start-rule")
             page.get_by_text("failed", exact=True).wait_for()
             fair(page)

@@ -23,7 +23,8 @@ from assay.studio.project import STATE_FOLDER
 from assay.studio.runs import MODELS_FOLDER, RUNS_FOLDER, RunSummary
 from assay.studio.security import HOST
 from assay.studio.service import KEYS_FOLDER, UNCERTAIN_FOLDER, Studio
-from assay.studio.uploads import MAX_PHOTO_BYTES, read_limited
+from assay.studio.source_choices import VIDEO_FOLDER, source_choices
+from assay.studio.uploads import MAX_PHOTO_BYTES, read_limited, save_video
 
 FORMATS: Final = ("onnx", "onnx-int8", "openvino", "openvino-int8", "torchscript")
 """Of `assay export`."""
@@ -65,7 +66,9 @@ async def use_page(request: Request) -> Response:
     studio = studio_of(request)
     values = await asyncio.to_thread(_use_values, studio)
     classes = await asyncio.to_thread(_classes, studio, values["runs"][:1])
-    return page("use.html.j2", request, "use", classes=classes, **values)
+    folder, added = studio.project.folder, studio.project.state_folder / "videos"
+    sources = await asyncio.to_thread(source_choices, folder, added)
+    return page("use.html.j2", request, "use", classes=classes, sources=sources, **values)
 
 
 def _classes(studio: Studio, runs: list[RunSummary]) -> tuple[str, ...]:
@@ -188,6 +191,14 @@ async def start_rule(request: Request) -> Response:
         return started(studio.start("watch", arguments, run=run, source=rule.source))
 
 
+async def add_rule_video(request: Request) -> Response:
+    """Store a video for a rule in the project; return its path there."""
+    folder = studio_of(request).project.folder / VIDEO_FOLDER
+    await asyncio.to_thread(lambda: folder.mkdir(exist_ok=True))
+    path = await save_video(request.stream(), folder, request.query_params.get("name", ""))
+    return JSONResponse({"source": f"./{VIDEO_FOLDER}/{path.name}"})
+
+
 async def import_uncertain(request: Request) -> Response:
     """Copy the photos that the server was unsure of into the project."""
     studio = studio_of(request)
@@ -226,5 +237,6 @@ USE_ROUTES: Final = (
     Route("/api/export", start_export, methods=["POST"]),
     Route("/api/serve", start_server, methods=["POST"]),
     Route("/api/watch", start_rule, methods=["POST"]),
+    Route("/api/watch/video", add_rule_video, methods=["POST"]),
     Route("/api/uncertain", import_uncertain, methods=["POST"]),
 )

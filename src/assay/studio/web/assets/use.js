@@ -1,6 +1,6 @@
-// The step Use: the classes of a rule on a camera, which are those of the run, and its command as it is filled in.
-import { byId, call, el } from "./dom.js";
-import { attempt } from "./messages.js";
+// The step Use, a rule on a camera: its source, the classes, which are those of the run, and its command as it is filled in.
+import { byId, call, el, t } from "./dom.js";
+import { attempt, say } from "./messages.js";
 
 const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
 
@@ -23,9 +23,32 @@ async function loadClasses(form) {
   show(form);
 }
 
+// The list of cameras and videos and the field for typing show the same source.
+function setUpSource(form) {
+  const { source } = form.elements;
+  const choice = byId("rule-choice");
+  const mark = () => { choice.value = [...choice.options].some(({ value }) => value === source.value) ? source.value : ""; };
+  const set = (value) => { source.value = value; mark(); show(form); };
+  choice.addEventListener("change", () => (choice.value ? set(choice.value) : source.select()));
+  source.addEventListener("input", mark);
+  byId("rule-file").addEventListener("change", async ({ target }) => {
+    const [file] = target.files;
+    if (!file) return;
+    target.value = "";
+    say(t("rule_copying", { name: file.name }));
+    const answer = await attempt(() => call(`/api/watch/video?${new URLSearchParams({ name: file.name })}`, { raw: file }));
+    if (!answer) return;
+    if (![...choice.options].some(({ value }) => value === answer.source)) choice.prepend(el("option", { value: answer.source, textContent: file.name }));
+    set(answer.source);
+    say(t("rule_copied", { name: file.name }));
+  });
+  mark();
+}
+
 const form = byId("rule");
 if (form) {
   form.elements.run.addEventListener("change", () => loadClasses(form));
   form.addEventListener("input", () => show(form));
+  setUpSource(form);
   show(form);
 }
