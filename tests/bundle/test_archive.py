@@ -1,6 +1,8 @@
 """The zip file of a bundle."""
 
+import errno
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -115,6 +117,28 @@ def test_other_files_raise_with_a_reason(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BundleError, match=f"{name} is not a bundle"):
             BundleArchive(tmp_path / name)
+
+
+def test_a_disk_error_is_not_a_damaged_bundle(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loop.assay").symlink_to("loop.assay")
+    with pytest.raises(BundleError, match=r"loop\.assay cannot be read \(Too many levels of symbolic links\)"):
+        BundleArchive(tmp_path / "loop.assay")
+
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("assay.bundle.archive.open_file", fail)
+    with pytest.raises(BundleError, match=r"cannot be read \(Input/output error\): check the path and the disk"):
+        BundleArchive(path)
+
+
+def test_a_cut_bundle_is_damaged(path: Path) -> None:
+    write_members(path, MEMBERS)
+    whole = path.read_bytes()
+    for length in (4, 5, 30, 100, len(whole) // 2, len(whole) - 22, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BundleError, match="is damaged or cut short"):
+            BundleArchive(path)
 
 
 def test_empty_zip_is_not_a_bundle(path: Path) -> None:

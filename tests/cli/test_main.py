@@ -49,6 +49,24 @@ def test_unwritable_path_is_reported_in_one_sentence(assay, colours: Path, tmp_p
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "m.assay", "--port", "80x"], "Invalid value for '--port': must be a whole number"),
+        (["predict", "m.assay", "a.png", "--threads", "0"], "must be greater than or equal to 1"),
+        (
+            ["predict", "m.assay", "a.png", "--precision", "int4"],
+            "Invalid value for '--precision': 'int4' is not one of",
+        ),
+        (["serve", "m.assay", "--keep-days", "x"], "Invalid value for '--keep-days': must be a number"),
+    ],
+)
+def test_errors_of_options_are_in_plain_words(assay, arguments: list[str], message: str):
+    result = assay(*arguments)
+    assert result.code == 2
+    assert message in " ".join(result.err.replace("│", " ").split())
+
+
 def test_ctrl_c_is_reported():
     code = (
         "import os, signal, sys; from assay.cli.main import app, main\n"

@@ -67,6 +67,13 @@ def test_output_file_is_not_listed(folder: Path):
         expand_image_paths([str(out)], exclude=[out])
 
 
+def test_an_empty_path_is_not_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match="the path of a photo is empty"):
+        expand_image_paths([""])
+    assert list(expand_image_paths(["."]))
+
+
 @pytest.mark.parametrize("name", ["nowhere.png", "*.nothing", "c/.."])
 def test_missing_paths_raise_at_once(folder: Path, name: str):
     for path in [*folder.rglob("*.*")]:

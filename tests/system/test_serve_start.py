@@ -1,6 +1,9 @@
 """Start-up of `assay serve`, and its errors."""
 
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +31,8 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[ob
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path))
     monkeypatch.setenv("ASSAY_KEYS", str(tmp_path / "keys"))
+    # The default port may be in use.
+    monkeypatch.setenv("ASSAY_SERVE_LISTEN__PORT", "0")
 
 
 def test_start_prints_address_model_engine_and_precision(serve, bundle: Path):
@@ -44,6 +49,35 @@ def test_port_in_use_is_reported(bundle: Path, capsys):
         code, message = _refused(capsys, bundle, "--port", port)
     assert code == 1
     assert f"127.0.0.1:{port}" in message
+
+
+def test_addresses_that_cannot_be_used_are_reported(bundle: Path, capsys):
+    assert "give another --host" in _refused(capsys, bundle, "--host", "192.0.2.1", "--no-auth")[1]
+    assert (
+        "there is no address nowhere.invalid" in _refused(capsys, bundle, "--host", "nowhere.invalid", "--no-auth")[1]
+    )
+    assert "must not be empty" in _refused(capsys, bundle, "--host", "")[1]
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        assert "Address already in use" in _refused(capsys, bundle, "--host", "[::1]", "--port", port)[1]
+
+
+_SLOW_WORKER = """
+import signal, socket, sys
+from assay.serving import supervisor
+supervisor._WORKER_COMMAND = (sys.executable, "-c", "import sys, time; print('up', file=sys.stderr); time.sleep(60)")
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    config = supervisor.WorkerConfig({}, [], listening.fileno())
+    supervisor.WorkerSupervisor(config, listening, 2, print, 10.0).run()
+"""
+
+
+def test_ctrl_c_before_the_workers_are_ready_is_quiet():
+    process = subprocess.Popen([sys.executable, "-c", _SLOW_WORKER], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "up\n"
+    process.send_signal(signal.SIGINT)
+    assert "Traceback" not in process.communicate(timeout=30)[1]
 
 
 def test_other_machines_need_keys_or_no_auth(bundle: Path, capsys, serve):

@@ -3,6 +3,7 @@
 Uncompressed members cannot expand, so a bundle never takes more memory than its size on disk.
 """
 
+import errno
 import hashlib
 import io
 import struct
@@ -86,7 +87,10 @@ class BundleArchive:
             raise BundleError(f"{path} does not exist: give the path of an .assay file") from None
         except PermissionError:
             raise BundleError(f"{path} may not be read: check its permissions") from None
-        except _READ_ERRORS:
+        except _READ_ERRORS as error:
+            if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
+                # A cut zip file leads to invalid positions.
+                raise BundleError(f"{path} cannot be read ({error.strerror}): check the path and the disk") from None
             raise BundleError(f"{path} is damaged or cut short: copy or export it again") from None
         self._validate_entries()
 

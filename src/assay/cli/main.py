@@ -1,6 +1,7 @@
 """The entry point `assay`: the list of commands, and how errors become messages and exit codes."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,21 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
 
+_LIBRARY_WORDS = (
+    (re.compile(r"Input should be a valid integer(, .*)?"), "must be a whole number"),
+    (re.compile(r"Input should be a valid number(, .*)?"), "must be a number"),
+    (re.compile(r"Input should "), "must "),
+    (re.compile(r"Value error, "), ""),
+)
+"""Beginnings of Pydantic's messages, which Typer prints, and what is said instead."""
+
+
+def _plain(message: str) -> str:
+    for pattern, words in _LIBRARY_WORDS:
+        message = pattern.sub(words, message)
+    return message
+
+
 @contextmanager
 def _safe_usage_errors() -> Iterator[None]:
     """Sanitize messages of usage errors, which Typer prints itself; their class is not public."""
@@ -65,7 +81,7 @@ def _safe_usage_errors() -> Iterator[None]:
     except Exception as error:
         message = getattr(error, "message", None)
         if isinstance(message, str) and hasattr(error, "format_message"):
-            error.__dict__["message"] = printable_lines(message.replace("\t", "    "))
+            error.__dict__["message"] = printable_lines(_plain(message).replace("\t", "    "))
         raise
 
 

@@ -36,6 +36,9 @@ def expand_image_paths(
     folders: list[Path] = []
     order: dict[Path, None] = {}
     for name in inputs:
+        if not name:
+            # It would be the working folder: a shell variable that is not set is no photo.
+            raise UsageError("the path of a photo is empty: give a file or a folder, or . for this folder")
         path = Path(name)
         if path.is_dir():
             if next(_walk(path, SkippedFiles(), excluded), None) is None:

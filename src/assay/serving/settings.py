@@ -63,10 +63,17 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 _ROOT_PATH_RULE = "must be empty, or begin with a slash and not end with one, such as /assay"
 
 
+def _without_brackets(host: str) -> str:
+    """Return a host name or address; IPv6 addresses may be in the brackets of a URL."""
+    if not host:
+        raise ValueError("must not be empty; 0.0.0.0 means all addresses of this machine")
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 class ListenSettings(Settings):
     """The listening socket and the limits on connections."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_without_brackets)] = "127.0.0.1"
     """Address to listen at."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen at; 0: any that is free."""

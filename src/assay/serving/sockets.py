@@ -1,6 +1,7 @@
 """Listening sockets: open one, its URL, and the connections that wait at it."""
 
 import contextlib
+import errno
 import socket
 
 from assay.core.errors import AssayError, UsageError
@@ -28,7 +29,8 @@ def open_listening_socket(settings: ListenSettings) -> socket.socket:
         listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise AssayError(f"cannot listen at {host}:{port} ({error.strerror}): give another --port") from None
+        option = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
+        raise AssayError(f"cannot listen at {host}:{port} ({error.strerror}): give another {option}") from None
     return listening
 
 

@@ -171,7 +171,8 @@ class WorkerSupervisor:
             for worker in self._running:
                 if not worker.stopping:
                     worker.stopping = True
-                    worker.process.send_signal(self._stopping)
+                    # Until its server runs, Python would answer Ctrl-C with a traceback.
+                    worker.process.send_signal(self._stopping if worker.ready else signal.SIGTERM)
                 elif time.monotonic() > self._stopping_since + self.stop_timeout:
                     worker.process.kill()
 

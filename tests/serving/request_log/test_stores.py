@@ -137,3 +137,10 @@ def test_invalid_address_is_rejected(tmp_path: Path):
     with pytest.raises(AssayError, match="does not exist"):
         make_store(str(tmp_path / "none.sqlite"), must_exist=True)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(
+        AssayError, match=r"request log postgres://\.\.\.: give mongodb://HOST/DATABASE, or a file"
+    ) as raised:
+        make_store("postgres://user:secret@host")
+    assert "secret" not in str(raised.value)
+    with pytest.raises(AssayError, match="is a folder: give a file"):
+        make_store(str(tmp_path))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from assay.core.errors import UsageError
 from assay.data import manifest
 from assay.serving.request_log import UncertainSampleSettings
 from assay.serving.request_log.uncertain_samples import MANIFEST, UncertainSampleStore, read_uncertain_samples
@@ -107,16 +108,22 @@ async def test_write_errors_are_logged_only(
     tmp_path: Path, record: Any, caplog: pytest.LogCaptureFixture, trouble: str
 ):
     folder = tmp_path / "kept"
+    photos = UncertainSampleStore(folder, UncertainSampleSettings())
     if trouble == "no folder":
         folder.write_text("a file", encoding="utf-8")
     else:
         folder.mkdir()
         (folder / MANIFEST).write_text("one,two\n1,2\n", encoding="utf-8")
-    photos = UncertainSampleStore(folder, UncertainSampleSettings())
     photos.offer(photo(1), record(1, confidence=0.5))
     with caplog.at_level(logging.WARNING):
         await photos.close()
     assert "cannot be kept" in caplog.text
+
+
+def test_a_file_is_refused_as_the_folder(tmp_path: Path):
+    (tmp_path / "kept").touch()
+    with pytest.raises(UsageError, match=r"kept: it is a file; give a folder"):
+        UncertainSampleStore(tmp_path / "kept", UncertainSampleSettings())
 
 
 async def test_photos_beyond_the_queue_are_skipped(tmp_path: Path, record: Any):

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, UsageError
 from assay.core.files import require_regular_file
 from assay.serving.request_log.serialization import epoch_milliseconds, from_row, to_row
 from assay.serving.request_record import RequestRecord
@@ -250,8 +250,12 @@ def make_store(url: str, *, keep_days: float | None = None, must_exist: bool = F
         # Its import costs a tenth of a second and 7 MB.
         kind: type[MongoStore] = import_module("assay.serving.request_log.mongo_store").MongoStore
         return kind(SecretStr(url), keep_days=keep_days)
+    if "://" in url and not url.startswith(_SQLITE_SCHEME):
+        raise UsageError(f"request log {url.partition('://')[0]}://...: give mongodb://HOST/DATABASE, or a file")
     path = Path(url.removeprefix(_SQLITE_SCHEME))
     require_regular_file(path)
+    if path.is_dir():
+        raise UsageError(f"request log {path} is a folder: give a file")
     if must_exist and not path.is_file():
         raise AssayError(f"request log {path} does not exist; give the file or URL that `assay serve` writes to")
     return SqliteStore(path, keep_days=keep_days)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from assay.core.errors import UsageError
 from assay.core.files import atomic_write
 from assay.core.locks import file_lock
 from assay.core.tables import SafeCsvWriter, read_csv_dicts
@@ -46,6 +47,9 @@ class UncertainSampleStore:
     """Keeps the photos with the lowest confidence, up to a limit. For one event loop."""
 
     def __init__(self, folder: Path, settings: UncertainSampleSettings) -> None:
+        """Raise `UsageError` if the folder is a file."""
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"uncertain photos cannot be kept in {folder}: it is a file; give a folder")
         self._folder, self._settings = folder, settings
         self._pending: list[tuple[bytes, RequestRecord]] = []
         self._size = 0
