@@ -415,6 +415,19 @@ def test_label_of_a_photo_that_was_deleted_is_removed(make_project: MakeProject)
     assert name not in project.labels_path.read_text(encoding="utf-8")
 
 
+def test_a_left_out_photo_that_was_deleted_is_forgotten(make_project: MakeProject):
+    project = make_project(3)
+    project.leave_out(ids(project, 0), project.revision)
+    path = project.path(next(photo for photo in project.photos.values() if photo.left_out))
+    content = path.read_bytes()
+    path.unlink()
+    project.rescan()
+    project.create_class("other")
+    path.write_bytes(content)
+    project.rescan()
+    assert [photo.left_out for photo in Project.open(project.folder).photos.values()] == [False, False, False]
+
+
 def test_another_program_can_use_a_photo_that_was_left_out(make_project: MakeProject):
     project = make_project(3)
     project.label(ids(project, 0), "cat", project.revision)

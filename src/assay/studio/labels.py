@@ -125,9 +125,17 @@ class LabelFile:
             if (label := photo.training_label) is not None:
                 yield {**self._rows.get(photo.name, {}), "id": photo.name, "path": photo.name, "label": label}
         for name, row in self._rows.items():
-            # A row of another program for a new photo, or of a folder that is away at the moment, is kept.
-            if name not in names and (_exists(path := self.path.parent / name) or not _exists(path.parent)):
+            if name not in names and may_return(self.path.parent / name):
                 yield {**row, "id": name, "path": name}
+
+
+def may_return(photo: Path) -> bool:
+    """Whether what is known about a photo that is not listed is kept.
+
+    It is kept if another program has just added the photo, or if its folder is away at the moment (a drive that is not
+    connected), and not if the photo was deleted.
+    """
+    return _exists(photo) or not _exists(photo.parent)
 
 
 def _exists(path: Path) -> bool:

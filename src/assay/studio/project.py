@@ -13,7 +13,7 @@ from assay.image.ignore_rules import SkippedFiles
 from assay.studio import label_edits
 from assay.studio.errors import NotFoundError
 from assay.studio.label_edits import Plan, with_used
-from assay.studio.labels import LABELS_FILE, PROJECT_FILE, LabelFile, ProjectFile
+from assay.studio.labels import LABELS_FILE, PROJECT_FILE, LabelFile, ProjectFile, may_return
 from assay.studio.photos import Photo, list_photos, new_photo
 from assay.studio.system_folders import check_project_folder
 from assay.studio.undo import Edit, PhotoLabel, UndoStack
@@ -333,8 +333,11 @@ class Project:
 
     def _write(self) -> None:
         self._file.classes = list(self.classes)
-        # Labels of photos that are not there at the moment, such as on a drive that is not connected, are kept.
-        left_out = {name: label for name, label in self._file.left_out.items() if not (self.folder / name).exists()}
+        left_out = {
+            name: label
+            for name, label in self._file.left_out.items()
+            if name not in self.photos and may_return(self.folder / name)
+        }
         left_out |= {photo.name: photo.label or "" for photo in self.photos.values() if photo.left_out}
         self._file.left_out = left_out
         self._labels.write(self.photos.values())
