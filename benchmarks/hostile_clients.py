@@ -154,7 +154,7 @@ def _measure(model: Path, attack: Callable[[int, str], None]) -> tuple[float, fl
     """Return the growth of memory in MB, the slowest answer in seconds, and answers that failed."""
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "ASSAY_STATE": folder, "ASSAY_SERVE_TELEMETRY__LOG_DIR": f"{folder}/logs"}
-        command = [sys.executable, "-m", "assay.cli.main", "serve", str(model), "--port", "0"]
+        command = [sys.executable, "-m", "assay", "serve", str(model), "--port", "0"]
         process = subprocess.Popen(
             [*command, "--request-log", "none"],
             stdout=subprocess.PIPE,

@@ -78,7 +78,7 @@ def server(bundle: Path, folder: Path) -> Iterator[int]:
     command = [
         sys.executable,
         "-m",
-        "assay.cli.main",
+        "assay",
         "serve",
         str(bundle),
         "--port",

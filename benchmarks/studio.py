@@ -113,7 +113,7 @@ def _write_photos(folder: Path, sources: list[bytes], count: int) -> None:
 
 
 def _measure(folder: Path, place: Path, options: argparse.Namespace) -> list[tuple[str, str, str]]:
-    command = [sys.executable, "-m", "assay.cli.main", "studio", str(folder), "--no-browser", "--port", "0"]
+    command = [sys.executable, "-m", "assay", "studio", str(folder), "--no-browser", "--port", "0"]
     environment = {**os.environ, "ASSAY_STATE": str(place / "state"), "PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
     with (

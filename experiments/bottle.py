@@ -43,7 +43,7 @@ SERVED = (
 @contextmanager
 def serving(bundle: Path) -> Iterator[str]:
     """Serve a bundle on a free port of this machine; yield its address."""
-    command = [sys.executable, "-m", "assay.cli.main", "serve", str(bundle), "--port", "0", "--request-log", "none"]
+    command = [sys.executable, "-m", "assay", "serve", str(bundle), "--port", "0", "--request-log", "none"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:  # noqa: S603
         try:
             for line in server.stdout or ():

@@ -73,7 +73,7 @@ def watch_video(bundle: Path, photos: list[Path], folder: Path) -> dict[str, obj
     """Let `assay watch` label a video of photos; return how many frames got the label of their folder."""
     video, table = folder / "test.avi", folder / "frames.csv"
     write_video(photos, video)
-    command = [sys.executable, "-m", "assay.cli.main", "watch", str(bundle), str(video), "--csv", str(table)]
+    command = [sys.executable, "-m", "assay", "watch", str(bundle), str(video), "--csv", str(table)]
     command += ["--every-frame", "--smooth", "0s", "--no-window"]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     with table.open(encoding="utf-8", newline="") as stream:

@@ -20,7 +20,7 @@ _GAP = 24
 
 @contextlib.contextmanager
 def _serving(model: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "assay.cli.main", "serve", str(model), "--port", "0", "--request-log", "none"]
+    command = [sys.executable, "-m", "assay", "serve", str(model), "--port", "0", "--request-log", "none"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
         try:
             assert server.stdout is not None

@@ -28,7 +28,7 @@ _STEPS = ("photos", "check", "train", "understand", "try", "use")
 @contextlib.contextmanager
 def _studio(home: Path, state: Path) -> Iterator[str]:
     """Start the studio on its start page, for a user with this home."""
-    command = [sys.executable, "-m", "assay.cli.main", "studio", "--no-browser", "--port", "0"]
+    command = [sys.executable, "-m", "assay", "studio", "--no-browser", "--port", "0"]
     environment = {**os.environ, "HOME": str(home), "ASSAY_STATE": str(state), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=home) as server:
         try:

@@ -56,7 +56,7 @@ def test_another_content_is_no_address(tmp_path: Path, content: bytes):
 
 
 def second_studio(folder: Path | None, running: StudioServer, state: Path) -> str:
-    command = [sys.executable, "-m", "assay.cli.main", "studio", "--no-browser"]
+    command = [sys.executable, "-m", "assay", "studio", "--no-browser"]
     environment = {**os.environ, "ASSAY_STATE": str(state)}
     found = subprocess.run(
         [*command, *([] if folder is None else [folder])], capture_output=True, text=True, check=False, env=environment

@@ -54,7 +54,7 @@ def studio_server(folder: Path | None, state: Path | None = None, home: Path | N
 
 
 def _run(folder: Path | None, state: Path, changes: dict[str, str]) -> Iterator[StudioServer]:
-    command = [sys.executable, "-m", "assay.cli.main", "studio", "--no-browser"]
+    command = [sys.executable, "-m", "assay", "studio", "--no-browser"]
     if folder is not None:
         command.append(str(folder))
     if not ((folder / ".studio" if folder else state / "studio") / "address.json").exists():

@@ -119,7 +119,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
                 # Measuring takes processor time from other tests.
                 "ASSAY_SERVE_MODELS__MEASURE": "false",
             }
-            command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", *map(str, arguments)]
+            command = [sys.executable, "-m", "assay", "serve", "--port", "0", *map(str, arguments)]
             log = stack.enter_context((folder / "log").open("w+", encoding="utf-8"))
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **own, **variables}

@@ -12,7 +12,7 @@ from assay.recipe import Recipe, dump_recipe
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "assay.cli.main", "crossval", *map(str, arguments)]
+    command = [sys.executable, "-m", "assay", "crossval", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

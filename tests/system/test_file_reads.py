@@ -32,7 +32,7 @@ def _reads(photos: Path, run: Path, home: Path) -> Counter[str]:
     environment = {name: os.environ[name] for name in names if name in os.environ} | {"HOME": str(home)}
     trace = [find_program("strace"), "-f", "--seccomp-bpf", "-s", "300", "-e", "trace=open,openat", "-o", log]
     sets = [word for setting in _SETTINGS for word in ("--set", setting)]
-    train = [sys.executable, "-m", "assay.cli.main", "train", photos, "-r", "custom-resnet", "--run", run, *sets]
+    train = [sys.executable, "-m", "assay", "train", photos, "-r", "custom-resnet", "--run", run, *sets]
     done = subprocess.run([*map(str, [*trace, *train])], env=environment, capture_output=True, text=True, check=False)
     if "ptrace" in done.stderr and "not permitted" in done.stderr:
         pytest.skip("this machine lets no process be traced")

@@ -21,7 +21,7 @@ def recipe_file(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "assay.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "assay", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -26,7 +26,7 @@ import re, signal, subprocess, sys, urllib.request
 from pathlib import Path
 
 photos, photo = sys.argv[1:]
-assay = [sys.executable, "-m", "assay.cli.main"]
+assay = [sys.executable, "-m", "assay"]
 
 
 def run(*arguments):

@@ -98,7 +98,7 @@ def test_the_full_report_is_accessible(browser: Any, trained: StudioServer, widt
 
 
 def test_the_page_of_a_check_is_accessible(browser: Any, colours: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "assay.cli.main", "check", colours, "--html", tmp_path / "check.html"]
+    command = [sys.executable, "-m", "assay", "check", colours, "--html", tmp_path / "check.html"]
     subprocess.run([*command, "--fail-on", "never"], check=True, capture_output=True)
     for scheme, width in (("light", 1280), ("dark", 360)):
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)

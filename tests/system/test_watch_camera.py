@@ -83,7 +83,7 @@ class WatchProcess:
         names = ("TMPDIR", "TEMP", "TMP")
         environment = {**os.environ, **dict.fromkeys(names, str(self.folder)), "PYTHONUNBUFFERED": "1"}
         environment.pop("DISPLAY", None)
-        command = [sys.executable, "-m", "assay.cli.main", "watch", *map(str, arguments), "--json"]
+        command = [sys.executable, "-m", "assay", "watch", *map(str, arguments), "--json"]
         self.out, self.err = folder / "out", folder / "err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err, cwd=self.folder, env=environment)

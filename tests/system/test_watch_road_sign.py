@@ -54,7 +54,7 @@ def test_each_animal_triggers_the_sign_once(bundle: Path, video: Path, tmp_path:
     note = tmp_path / "sign"
     script = f"open({str(note)!r}, 'a').write('on ')"
     rule = ["--on", "animal>0.7 for 500ms", "--cool-down", "2s", "--run", f'{sys.executable} -c "{script}"']
-    command = [sys.executable, "-m", "assay.cli.main", "watch", bundle, video, "--no-window", "--json", *rule]
+    command = [sys.executable, "-m", "assay", "watch", bundle, video, "--no-window", "--json", *rule]
     ended = subprocess.run([*command, "--every-frame", "--no-abstain"], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     rows = [json.loads(line) for line in ended.stdout.splitlines()]

@@ -184,7 +184,7 @@ def test_pages_can_be_disabled(serve, make_bundle):
 
 def test_invalid_file_raises(make_bundle, tmp_path: Path):
     (tmp_path / "label_issues.csv").write_text("a,b\n", encoding="utf-8")
-    command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", "--no-auth", make_bundle()]
+    command = [sys.executable, "-m", "assay", "serve", "--port", "0", "--no-auth", make_bundle()]
     command += ["--suspects", tmp_path / "label_issues.csv"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2

@@ -195,6 +195,3 @@ _SYMLINK_LOOP = "Symlink loop"
 """Prefix of the message of `Path.resolve`, up to Python 3.12."""
 _INTERRUPTED = 130
 """Exit code of a program that was ended by Ctrl-C."""
-
-if __name__ == "__main__":
-    main()

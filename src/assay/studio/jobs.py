@@ -263,7 +263,7 @@ class JobStore:
         try:
             with (folder / _OUTPUT).open("wb") as output, (folder / _ERRORS).open("wb") as errors:
                 process = subprocess.Popen(  # noqa: S603 - a command of Assay; the arguments are no shell
-                    [sys.executable, "-m", "assay.cli.main", *arguments],
+                    [sys.executable, "-m", "assay", *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=errors,
