@@ -62,3 +62,25 @@ def test_a_video_needs_the_suffix_of_one(tmp_path: Path):
     assert (path, path.read_bytes()) == (tmp_path / "a.mp4", b"abc")
     with pytest.raises(UsageError):
         asyncio.run(save_video(stream(b"x"), tmp_path, "a.sh"))
+
+
+def test_a_video_never_replaces_another_of_its_name(tmp_path: Path):
+    videos = [b"first", b"second", b"third", b"other"]
+    (tmp_path / "a-3.mp4").symlink_to("absent")
+    paths = [asyncio.run(save_video(stream(data), tmp_path, "a.mp4")) for data in videos]
+    assert [path.name for path in paths] == ["a.mp4", "a-2.mp4", "a-4.mp4", "a-5.mp4"]
+    assert [path.read_bytes() for path in paths] == videos
+    assert asyncio.run(save_video(stream(b"sec", b"ond"), tmp_path, "a.mp4")) == paths[1]
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_videos_of_one_name_uploaded_at_once_are_all_kept(tmp_path: Path):
+    async def upload() -> list[Path]:
+        return await asyncio.gather(*(save_video(stream(bytes([n])), tmp_path, "a.mp4") for n in range(20)))
+
+    assert {path.read_bytes() for path in asyncio.run(upload())} == {bytes([n]) for n in range(20)}
+
+
+def test_a_video_whose_name_is_that_of_a_folder_gets_another(tmp_path: Path):
+    (tmp_path / "a.mp4").mkdir()
+    assert asyncio.run(save_video(stream(b"x"), tmp_path, "a.mp4")).name == "a-2.mp4"

@@ -1,6 +1,7 @@
 """Photos that a browser sends: bounded, decoded once, and written under a safe name that is not in use."""
 
-import hashlib
+import asyncio
+import os
 import re
 import unicodedata
 from collections.abc import AsyncIterator
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.core.errors import UsageError
-from assay.core.files import atomic_write, temporary_file
+from assay.core.files import file_sha256, temporary_file
 from assay.core.printable_text import strip_invisible
 from assay.image import decode
 from assay.image.formats import sniff
@@ -40,7 +41,7 @@ async def read_limited(stream: AsyncIterator[bytes], limit: int) -> bytes:
 
 
 async def save_video(stream: AsyncIterator[bytes], folder: Path, name: str) -> Path:
-    """Write a video into an existing folder and return its path.
+    """Write a video into an existing folder and return its path; the same video is not kept twice under one name.
 
     Raises:
         UsageError: it has another suffix or is too large.
@@ -56,8 +57,7 @@ async def save_video(stream: AsyncIterator[bytes], folder: Path, name: str) -> P
                 if size > MAX_VIDEO_BYTES:
                     raise UsageError(f"The video is larger than {MAX_VIDEO_BYTES >> 30} GB")
                 target.write(part)
-        temporary.replace(path)
-    return path
+        return await asyncio.to_thread(_keep, temporary, path)
 
 
 def save_photo(data: bytes, folder: Path, name: str) -> tuple[Path, bool]:
@@ -79,16 +79,39 @@ def save_photo(data: bytes, folder: Path, name: str) -> tuple[Path, bool]:
     safe = Path(safe_name(name))
     if safe.suffix.casefold() not in IMAGE_SUFFIXES:
         safe = safe.with_name(safe.name + _SUFFIXES.get(str(kind), f".{kind}"))
-    path, number = folder / safe, 1
-    digest = hashlib.sha256(data).digest()
-    while path.exists():
-        if path.stat().st_size == len(data) and hashlib.sha256(path.read_bytes()).digest() == digest:
-            return path, False
-        number += 1
-        path = folder / f"{safe.stem}-{number}{safe.suffix}"
-    with atomic_write(path) as temporary:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / safe
+    with temporary_file(path) as temporary:
         temporary.write_bytes(data)
-    return path, True
+        kept = _keep(temporary, path)
+        return kept, not temporary.exists()
+
+
+def _keep(temporary: Path, path: Path) -> Path:
+    """Rename a file to `path`, or to `name-2` and so on where another file has that name; return the new path.
+
+    If one of these files has the same content, `temporary` stays and the path of that file is returned.
+    """
+    size, digest, number = temporary.stat().st_size, file_sha256(temporary), 1
+    place = path
+    with temporary.open("rb+") as written:
+        os.fsync(written.fileno())
+    while not _claim(place):
+        if place.is_file() and place.stat().st_size == size and file_sha256(place) == digest:
+            return place
+        number += 1
+        place = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    temporary.replace(place)
+    return place
+
+
+def _claim(path: Path) -> bool:
+    """Create an empty file; False if there is something of this name, which another upload may have just written."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def safe_name(name: str) -> str:

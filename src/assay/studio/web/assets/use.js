@@ -38,7 +38,7 @@ function setUpSource(form) {
     say(t("rule_copying", { name: file.name }));
     const answer = await attempt(() => call(`/api/watch/video?${new URLSearchParams({ name: file.name })}`, { raw: file }));
     if (!answer) return;
-    if (![...choice.options].some(({ value }) => value === answer.source)) choice.prepend(el("option", { value: answer.source, textContent: file.name }));
+    if (![...choice.options].some(({ value }) => value === answer.source)) choice.prepend(el("option", { value: answer.source, textContent: answer.source.replace("./", "") }));
     set(answer.source);
     say(t("rule_copied", { name: file.name }));
   });
