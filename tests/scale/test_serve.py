@@ -100,8 +100,12 @@ def _use_wrong_arguments(colour_bundle: str, folder: str) -> None:
         ),
         ({"models": [f"{folder}/none.assay"]}, rf"^{folder}/none.assay does not exist"),
         ({"models": f"{folder}/other.assay"}, rf"^{folder}/other.assay is not a bundle"),
-        ({"model": "model.assay"}, r"^args.models cannot be used: is missing$"),
-        ({"models": 3}, r"^args.models cannot be used: must be text$"),
+        ({"model": "model.assay"}, "^args.models is missing$"),
+        ({"models": 3}, "^args.models cannot be used: must be a list"),
+        ({"models": []}, "^args.models cannot be used: must have at least 1 value"),
+        ({"models": [1]}, "^args.models.0 cannot be used: must be text$"),
+        ({"models": models, "settings": {"listen": 3}}, "^args.settings.listen cannot be used: must be names with"),
+        ({"models": models, "settings": {"listen": {"port": "x"}}}, "^port .ASSAY_SERVE_LISTEN__PORT. cannot be used"),
         ({"models": models, "settings": []}, r"^args.settings cannot be used: must be names with values"),
     ):
         with pytest.raises(RayServeException, match=message) as caught:

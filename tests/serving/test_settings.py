@@ -24,7 +24,7 @@ def test_command_line_overrides_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("LISTEN__PORT", "70000", "port"),
         ("BATCHING__QUEUE", "0", "queue"),
         ("LISTEN__CORS", "a,b", "JSON"),
-        ("LISTEN__CORS", "3", "such as .a, b., in JSON"),
+        ("LISTEN__CORS", "3", 'a list in JSON, such as ."a", "b"'),
         ("MODELS__PRECISION", "fp8", "precision"),
     ],
     ids=["port", "queue", "cors", "cors-number", "precision"],
@@ -90,3 +90,46 @@ def test_existing_file_is_a_path_whatever_its_name(tmp_path: Path, monkeypatch: 
 def test_name_without_a_path_is_rejected() -> None:
     with pytest.raises(UsageError, match="write NAME=PATH"):
         ModelSource.parse("best=")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("LISTEN", "abc", 'ASSAY_SERVE_LISTEN cannot be used: must be JSON, such as {"name": "value"}'),
+        ("CACHE", "", 'ASSAY_SERVE_CACHE cannot be used: must be JSON, such as {"name": "value"}'),
+        ("AUTH__COUNTRIES__ALLOW", "DE", "ASSAY_SERVE_AUTH__COUNTRIES__ALLOW cannot be used: must be JSON, such as"),
+        ("LIMITS__TIERS", "x", 'ASSAY_SERVE_LIMITS__TIERS cannot be used: must be JSON, such as {"name": "value"}'),
+        ("CACHE", "3", "cache (ASSAY_SERVE_CACHE) cannot be used: must be names with values in JSON, such as {"),
+        ("LISTEN", '{"port": true}', "port (ASSAY_SERVE_LISTEN__PORT) cannot be used: must be a number, not true"),
+        ("LIMITS__TIERS__GOLD__BURST", "5", "per-minute (ASSAY_SERVE_LIMITS__TIERS__GOLD__PER_MINUTE) is missing"),
+        ("LISTEN__PRT", "5", "prt (ASSAY_SERVE_LISTEN__PRT) cannot be used: no setting has this name; the nearest is"),
+        ("LISTEN__", "5", "ASSAY_SERVE_LISTEN__ cannot be used: no setting has this name"),
+    ],
+)  # fmt: skip
+def test_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str):
+    monkeypatch.setenv(f"ASSAY_SERVE_{name}", value)
+    with pytest.raises(UsageError) as caught:
+        ServeSettings.read({})
+    assert str(caught.value).startswith(message)
+    assert "YAML" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("LISTEN__PRT", "LISTEN__PORT"),
+        ("AUTH__COUNTRIES__ALOW", "AUTH__COUNTRIES__ALLOW"),
+        ("CACHE__TTLL", "CACHE__TTL"),
+    ],
+)
+def test_nearest_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, nearest: str):
+    monkeypatch.setenv(f"ASSAY_SERVE_{name}", "5")
+    with pytest.raises(UsageError, match=f"; the nearest is ASSAY_SERVE_{nearest}$"):
+        ServeSettings.read({})
+
+
+def test_password_in_a_variable_that_is_not_json_is_not_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASSAY_SERVE_CACHE", "{redis: redis://:secret@host}")
+    with pytest.raises(UsageError, match="ASSAY_SERVE_CACHE") as caught:
+        ServeSettings.read({})
+    assert "secret" not in str(caught.value)

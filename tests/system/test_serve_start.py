@@ -62,6 +62,18 @@ def test_addresses_that_cannot_be_used_are_reported(bundle: Path, capsys):
         assert "Address already in use" in _refused(capsys, bundle, "--host", "[::1]", "--port", port)[1]
 
 
+def test_variable_that_no_setting_reads_gives_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("ASSAY_SERVE_WORKERS", "2")
+    monkeypatch.setenv("ASSAY_SERVE_PORT", "tcp://10.0.0.7:8000")
+    with pytest.raises(SystemExit):
+        main(["serve", str(tmp_path / "none.assay")])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("warning: ASSAY_SERVE_WORKERS is not read: no setting has this name; the nearest is")
+
+
 _SLOW_WORKER = """
 import signal, socket, sys
 from assay.serving import supervisor

@@ -156,7 +156,9 @@ def parse_info(text: bytes) -> BundleInfo:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "assay.json"
-        raise ValueError(f"its assay.json does not fit format {newest}: {where}: {describe_invalid(first)}") from None
+        raise ValueError(
+            f"its assay.json does not fit format {newest}: {where}: {describe_invalid(first, json=True)}"
+        ) from None
 
 
 def bundle_version(info: BundleInfo, weights: str, novelty: str | None = None, int8: str | None = None) -> str:

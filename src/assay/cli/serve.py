@@ -174,6 +174,8 @@ def serve(
     }
     typed = _without_unset(options)
     settings = _with_auth_default(ServeSettings.read(typed), typed)
+    for sentence in ServeSettings.ignored():
+        echo(f"warning: {sentence}", err=True)
     sources = [ModelSource.parse(model) for model in models]
     with open_listening_socket(settings.listen) as listening:
         if settings.listen.workers > 1:

@@ -39,7 +39,7 @@ class Settings(BaseModel):
             if bool not in types and types & {int, float}:
                 error = PydanticCustomError(
                     "bool_for_number",
-                    "must be a number, not {found}; YAML reads yes, no, on and off as true or false",
+                    "must be a number, not {found}",
                     {"found": str(found).lower()},
                 )
                 errors.append(InitErrorDetails(type=error, loc=(name,), input=value))

@@ -36,13 +36,27 @@ _TEXTS: Final = {
     "union_tag_not_found": "{discriminator} is missing",
 }
 """By pydantic's type of error; others are already in words that fit."""
+_IN_JSON: Final = {
+    _LIST: 'must be a list in JSON, such as ["a", "b"]',
+    _MAPPING: 'must be names with values in JSON, such as {"name": "value"}',
+}
+_EXAMPLE: Final = re.compile('{"?name.*}')
 _SUBJECT: Final = re.compile(r"^(?:Value error, |[A-Z]\w+ should (?=\w))")
 _ONE: Final = re.compile(r"\b1 (character|value)s")
 
 
-def describe_invalid(error: ErrorDetails) -> str:
-    """Return what is wrong with a value, without the name of the setting: "must be a whole number"."""
+def describe_invalid(error: ErrorDetails, json: bool = False) -> str:
+    """Return what is wrong with a value, without the name of the setting: "must be a whole number".
+
+    Args:
+        error: of pydantic.
+        json: whether the value was written as JSON, not as YAML.
+    """
     text = _TEXTS.get(error["type"])
+    if json:
+        text = _IN_JSON.get(text or "", text)
+    if error["type"] == "bool_for_number" and not json:
+        return f"{error['msg']}; YAML reads yes, no, on and off as true or false"
     if text is None:
         return _SUBJECT.sub(lambda found: "must " if "should" in found[0] else "", error["msg"])
-    return _ONE.sub(r"1 \1", text.replace("{name: value}", "{{name: value}}").format(**error.get("ctx", {})))
+    return _ONE.sub(r"1 \1", _EXAMPLE.sub(r"{\g<0>}", text).format(**error.get("ctx", {})))

@@ -4,13 +4,14 @@ Every replica is one process with the models, as a worker of `assay serve`; Ray 
 replaces them one after the other when the application is deployed again.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ray import serve
 from ray.serve.exceptions import RayServeException
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from assay.serving.telemetry.telemetry import Telemetry
 
 NAME: Final = "assay"
+_LOG: Final = logging.getLogger("ray.serve")
 _QUEUE: Final = 64
 """Requests in a replica, waiting or in progress; the limit of one server process (`batching.queue`)."""
 _START_ATTEMPTS: Final = 3
@@ -32,13 +34,18 @@ _START_ATTEMPTS: Final = 3
 _METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class ServeArguments(BaseModel):
     """Arguments of the application."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    models: str | list[str]
-    """Bundle files, as `PATH` or `NAME=PATH`; the first is the default model. They must exist on every machine."""
+    models: Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+    """Bundle files, as `PATH` or `NAME=PATH`; the first is the default model. They must exist on every machine. One
+    may be given as text."""
     settings: dict[str, dict[str, Any]] = {}
     """Settings of the server by group and name, as in `{"cache": {"redis": "redis://host"}}`. Others are taken from
     `ASSAY_SERVE_*` variables, which every replica must have; `listen` and `tls` do not apply, since Ray Serve
@@ -55,7 +62,10 @@ class ServeArguments(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            raise UsageError(f"args.{first['loc'][0]} cannot be used: {describe_invalid(first)}") from None
+            where = ".".join(["args", *(str(part) for part in first["loc"] if part != "[key]")])
+            problem = describe_invalid(first)
+            sentence = "is missing" if first["type"] == "missing" else f"cannot be used: {problem}"
+            raise UsageError(f"{where} {sentence}") from None
 
 
 def app(arguments: dict[str, Any]) -> serve.Application:
@@ -75,13 +85,12 @@ def app(arguments: dict[str, Any]) -> serve.Application:
         raise RayServeException(str(error)) from None
     except OSError as error:
         raise RayServeException(f"{error.filename} cannot be read: {error.strerror or error}") from None
-    models = [chosen.models] if isinstance(chosen.models, str) else chosen.models
     folder = Path(tempfile.gettempdir()) / f"assay-metrics-{os.getuid()}-{os.urandom(4).hex()}"
     deployment: serve.Deployment = Replica.options(  # type: ignore[attr-defined]
         # The metrics of the replicas of a machine are added up; the variable must be set when their process starts.
         ray_actor_options={"num_cpus": 1, "runtime_env": {"env_vars": {_METRICS_VARIABLE: str(folder)}}},
     )
-    bound: serve.Application = deployment.bind(models, chosen.settings)
+    bound: serve.Application = deployment.bind(chosen.models, chosen.settings)
     return bound
 
 
@@ -93,7 +102,9 @@ def _check(arguments: ServeArguments) -> None:
     from assay.serving.telemetry import NullTelemetry  # noqa: PLC0415
 
     settings, telemetry = ServeSettings.read(arguments.settings), NullTelemetry()
-    for model in arguments.models if isinstance(arguments.models, list) else [arguments.models]:
+    for sentence in ServeSettings.ignored():
+        _LOG.warning(sentence)
+    for model in arguments.models:
         Bundle.open(ModelSource.parse(model).path)
     make_authorizer(settings.auth, settings.limits, telemetry)
     make_cache(settings.cache, telemetry)

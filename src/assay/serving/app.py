@@ -96,5 +96,5 @@ def _describe_error(error: Exception) -> tuple[int, str, Mapping[str, str] | Non
         return error.status_code, str(error.detail), error.headers
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        return 400, f"{first['loc'][-1]}: {describe_invalid(first)}", None
+        return 400, f"{first['loc'][-1]}: {describe_invalid(first, json=True)}", None
     return 500, INTERNAL_ERROR, None

@@ -4,7 +4,7 @@
 takes precedence.
 """
 
-import re
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from assay.recipe.base import Settings, matches
 from assay.recipe.validation_text import describe_invalid
 from assay.serving.auth.origin_policy import ANY_HOST, host_name
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
+from assay.serving.environment import nearest_variable, unread_variables, variable_that_is_not_json
 from assay.serving.request_log import RequestLogSettings, UncertainSampleSettings
 
 
@@ -46,8 +47,6 @@ class ModelSource:
 
 
 PREFIX = "ASSAY_SERVE_"
-_JSON_TYPES = {"tuple_type", "list_type", "dict_type", "model_type", "model_attributes_type"}
-"""Pydantic's errors about a value that must be JSON in a variable."""
 
 
 def _host_name(text: str) -> str:
@@ -268,17 +267,24 @@ class ServeSettings(BaseSettings):
         Raises:
             UsageError: a value is invalid.
         """
+        values: dict[str, Any] = dict(options)
         try:
-            return cls.model_validate(dict(options))
+            return cls(**values)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             names = [part for part in first["loc"] if isinstance(part, str) and part != "[key]"]
-            if not names:
-                raise UsageError(f"the environment cannot be used: {describe_invalid(first)}; lists are JSON") from None
-            setting = f"{names[-1].replace('_', '-')} ({PREFIX}{'__'.join(names).upper()})"
-            form = ", in JSON" if first["type"] in _JSON_TYPES else ""
-            raise UsageError(f"{setting} cannot be used: {describe_invalid(first)}{form}") from None
+            variable = f"{PREFIX}{'__'.join(names).upper()}"
+            setting = f"{names[-1].replace('_', '-')} ({variable})" if names[-1] else variable
+            if first["type"] == "missing":
+                raise UsageError(f"{setting} is missing") from None
+            problem = describe_invalid(first, json=True)
+            if first["type"] == "extra_forbidden":
+                problem += f"; the nearest is {nearest_variable(cls, PREFIX, variable)}"
+            raise UsageError(f"{setting} cannot be used: {problem}") from None
         except SettingsError as error:
-            group = re.search('field "([a-z_]+)"', str(error))
-            prefix = f"{PREFIX}{group[1].upper() if group else ''}"
-            raise UsageError(f"a variable {prefix}... cannot be used: lists and groups of settings are JSON") from None
+            raise UsageError(variable_that_is_not_json(cls, PREFIX, os.environ) or str(error)) from None
+
+    @classmethod
+    def ignored(cls) -> list[str]:
+        """Return a sentence for each variable that looks like one of a setting but is not read, such as a typo."""
+        return unread_variables(cls, PREFIX, os.environ)
