@@ -178,7 +178,7 @@ def test_file_extends_a_file_beside_it(tmp_path: Path):
     ("text", "message"),
     [
         ("train: {epochs: [}", "line 1"),
-        ("- a\n- b\n", "mapping"),
+        ("- a\n- b\n", "names with values"),
         ("extends: mine.yaml\n", "extends itself"),
         ("extends: nowhere.yaml\n", "nowhere.yaml does not exist"),
         ("extends: nowhere\n", "no recipe is called"),

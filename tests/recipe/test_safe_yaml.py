@@ -88,7 +88,7 @@ FILES = [
     (b"extends: default\nname: mine\ntrain: {epochs: 1, epochs: 2}\n", "is duplicated"),
     (MERGES.encode(), "more than 100,000 values"),
     (b"1: 2\nnull: 3\n", "recipe"),
-    (b"train: {1: 2}\n", "train.1"),
+    (b"train: {1: 2}\n", "train: YAML reads this name as the number 1"),
     ("name: x\n".encode("utf-16"), "UTF-8"),
     (b"name: \0\n", "not allowed"),
     (b"train: {epochs: " + b"9" * 4301 + b"}", "a number has"),

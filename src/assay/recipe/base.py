@@ -1,9 +1,10 @@
 """Base class and value types of all settings, and the closest match to a mistyped name."""
 
 import re
+import types
 from collections.abc import Iterable
 from difflib import SequenceMatcher
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -35,8 +36,9 @@ class Settings(BaseModel):
             found = next((item for item in items if isinstance(item, bool)), None)
             if found is None or name not in cls.model_fields:
                 continue
-            types = _types_in(cls.model_fields[name].annotation)
-            if bool not in types and types & {int, float}:
+            annotation = cls.model_fields[name].annotation
+            kinds = _types_in(annotation) if found is not value else _scalars_in(annotation)
+            if bool not in kinds and kinds & {int, float}:
                 error = PydanticCustomError(
                     "bool_for_number",
                     "must be a number, not {found}",
@@ -63,6 +65,15 @@ def _types_in(annotation: Any) -> set[Any]:
     """Return the types that an annotation is composed of."""
     parts = get_args(annotation)
     return set().union(*map(_types_in, parts)) if parts else {annotation}
+
+
+def _scalars_in(annotation: Any) -> set[Any]:
+    """Return the types of which a value itself can be, not those of the items of a list."""
+    if get_origin(annotation) is Annotated:
+        return _scalars_in(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return set().union(*map(_scalars_in, get_args(annotation)))
+    return {annotation}
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]

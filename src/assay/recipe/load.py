@@ -16,7 +16,7 @@ from assay.core.files import read_text, require_regular_file
 from assay.recipe.base import closest_match
 from assay.recipe.recipe import Recipe
 from assay.recipe.safe_yaml import MAX_CHARACTERS, YamlError, parse_yaml
-from assay.recipe.validation_text import describe_invalid
+from assay.recipe.validation_text import as_yaml, describe_invalid
 
 _FOLDER = resources.files("assay.recipe") / "recipes"
 _MAX_EXTENDS = 10
@@ -25,7 +25,8 @@ _MAX_DEPTH = 10
 _MAX_ERRORS = 10
 _MAX_SHOWN = 100
 _TAGS = {"values", "range", "int", "float"}
-"""Alternatives of a value that pydantic adds to its place."""
+"""Alternatives of a value that pydantic adds to its place in `tune.space`."""
+_SPACE = ("tune", "space")
 _SCALARS = (bool, int, float, date, type(None))
 """Types that YAML gives names such as yes, 007, 1.5, 2024-01-01 and null."""
 
@@ -67,8 +68,7 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        # A value that is no number is no whole number either.
-        errors = [each for each in error.errors() if each["loc"][-1:] != ("int",)]
+        errors = [each for each in error.errors() if not _is_repeated(each)]
         every = list(dict.fromkeys(map(_format_error, errors)))
         messages = every[:_MAX_ERRORS]
         more = [f"and {len(every) - _MAX_ERRORS} more"] if len(every) > _MAX_ERRORS else []
@@ -93,7 +93,9 @@ def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if values is None:
         raise UsageError(f"recipe {source} is empty: write at least one setting, as `extends: default`")
     if not isinstance(values, dict):
-        raise UsageError(f"recipe {source} must be a mapping of settings, not {type(values).__name__}")
+        raise UsageError(
+            f"recipe {source} must be names with values, such as `extends: default` (given: {_shorten(values)})"
+        )
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -132,7 +134,7 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UsageError(f"--set {override!r} must look like train.epochs=5")
+        raise UsageError(f"--set {_shorten(override)} must look like train.epochs=5")
     try:
         value = parse_yaml(text)
     except YamlError as error:
@@ -164,19 +166,22 @@ def _describe_non_text(value: object) -> str:
     elif isinstance(value, bool):
         kind = f"{str(value).lower()}, as it reads yes, no, on and off"
     elif isinstance(value, int | float):
-        kind = f"the number {value}"
+        kind = f"the number {_shorten(value)}"
     else:
         kind = f"the date {value}"
     return f"YAML reads this name as {kind}; put it in quotes, as in 'yes' or '007'"
 
 
 def _format_error(error: ErrorDetails) -> str:
-    parts = [part for part in error["loc"] if part not in _TAGS]
+    loc = error["loc"]
+    parts = [part for part in loc if part not in _TAGS] if loc[:2] == _SPACE else list(loc)
     too_few = error["type"] == "missing" and isinstance(parts[-1], int)
     where = ".".join(str(part)[:_MAX_SHOWN] for part in (parts[:-1] if too_few else parts)) or "recipe"
     if error["type"] == "extra_forbidden":
         near = closest_match(str(error["loc"][-1])[:_MAX_SHOWN], _known_keys(error["loc"][:-1]))
         return f"no setting is called {where!r}; the nearest is {near!r}"
+    if error["type"] == "invalid_key" and isinstance(error["input"], _SCALARS):
+        return f"{'.'.join(map(str, parts[:-1])) or 'recipe'}: {_describe_non_text(error['input'])}"
     if error["type"] == "string_type" and isinstance(error["input"], _SCALARS):
         return f"{where.removesuffix('.[key]')}: {_describe_non_text(error['input'])}"
     message = "has too few values" if too_few else describe_invalid(error)
@@ -184,8 +189,17 @@ def _format_error(error: ErrorDetails) -> str:
     return f"{where}: {message}{given}"
 
 
+def _is_repeated(error: ErrorDetails) -> bool:
+    """Whether another error says the same or what is true."""
+    loc = error["loc"]
+    if loc[:2] == _SPACE and loc[-1] == "int":
+        return True  # a value that is no number is no whole number either
+    # Of a list, pydantic counts only the values that are valid.
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
+
+
 def _shorten(value: object) -> str:
-    text = repr(value)
+    text = as_yaml(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 

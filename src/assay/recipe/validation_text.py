@@ -1,6 +1,8 @@
 """What is wrong with a value of a setting, in the words of YAML and JSON instead of Python's types."""
 
+import math
 import re
+from datetime import date
 from typing import Final
 
 from pydantic_core import ErrorDetails
@@ -20,6 +22,7 @@ _TEXTS: Final = {
     "int_from_float": _WHOLE,
     "int_parsing": _WHOLE,
     "int_type": _WHOLE,
+    "invalid_key": "names of settings must be text",
     "list_type": _LIST,
     "missing": "is missing",
     "model_attributes_type": _MAPPING,
@@ -41,6 +44,7 @@ _IN_JSON: Final = {
     _MAPPING: 'must be names with values in JSON, such as {"name": "value"}',
 }
 _EXAMPLE: Final = re.compile('{"?name.*}')
+_PLAIN: Final = re.compile("[A-Za-z_][A-Za-z0-9_.-]*")
 _SUBJECT: Final = re.compile(r"^(?:Value error, |[A-Z]\w+ should (?=\w))")
 _ONE: Final = re.compile(r"\b1 (character|value)s")
 
@@ -60,3 +64,23 @@ def describe_invalid(error: ErrorDetails, json: bool = False) -> str:
     if text is None:
         return _SUBJECT.sub(lambda found: "must " if "should" in found[0] else "", error["msg"])
     return _ONE.sub(r"1 \1", _EXAMPLE.sub(r"{\g<0>}", text).format(**error.get("ctx", {})))
+
+
+def as_yaml(value: object) -> str:
+    """Return a value as it is written in YAML, in one line: null, true, .inf, [1, 2], {a: 1}; text is in quotes."""
+    match value:
+        case None | bool():
+            return "null" if value is None else str(value).lower()
+        case float() if not math.isfinite(value):
+            return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+        case list() | tuple():
+            return f"[{', '.join(map(as_yaml, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{_key(key)}: {as_yaml(item)}' for key, item in value.items())}}}"
+        case date():
+            return str(value)
+    return repr(value)
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) and _PLAIN.fullmatch(key) else as_yaml(key)
