@@ -24,7 +24,8 @@ def demo(
     Example: assay demo
     """
     from assay.cli.console import program_path, progress_bars, shell_command
-    from assay.cli.train import training_callbacks, training_summary
+    from assay.cli.train import training_summary
+    from assay.cli.training_callbacks import training_callbacks
     from assay.data.fetch.converters import prepare_elpv
     from assay.pipeline import result_folder, train_classifier
     from assay.recipe import load_recipe

@@ -31,10 +31,8 @@ from assay.evaluation.intervals import Interval
 from assay.evaluation.learning_curve import LearningCurve
 from assay.evaluation.metrics import ClassMetrics, Metrics, most_confused_classes, worst_classes
 from assay.evaluation.report.gallery import Gallery, ThumbnailMap
-from assay.evaluation.report.report_data import (
-    EpochRow,
-    ReportContext,
-    ReportData,
+from assay.evaluation.report.report_data import EpochRow, ReportContext, ReportData
+from assay.evaluation.report.report_sentences import (
     abstention_sentence,
     baseline_sentence,
     calibration_sentence,

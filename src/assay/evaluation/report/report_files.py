@@ -11,11 +11,9 @@ from assay.evaluation.metrics import Metrics
 from assay.evaluation.predictions import Predictions
 from assay.evaluation.report.gallery import make_thumbnails, select_photos
 from assay.evaluation.report.page import render_page
-from assay.evaluation.report.report_data import (
-    ReportContext,
-    ReportData,
+from assay.evaluation.report.report_data import ReportContext, ReportData, collect_report_data
+from assay.evaluation.report.report_sentences import (
     baseline_sentence,
-    collect_report_data,
     positive_class_sentence,
     question_sentence,
     result_sentence,

@@ -6,7 +6,7 @@ import pytest
 
 from assay.evaluation import Predictions, compute_metrics
 from assay.evaluation.report import ReportContext
-from assay.evaluation.report.report_data import (
+from assay.evaluation.report.report_sentences import (
     abstention_sentence,
     baseline_sentence,
     calibration_sentence,
