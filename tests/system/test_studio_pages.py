@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from page_looks import LOOKS
+from PIL import Image
 from studio_browser import fair, opened
 from studio_projects import build_trained_project, paint
 from studio_server import StudioServer, studio_server
 
 from assay.recipe import Recipe
+from assay.studio.project import Project
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 _VIEWS = ("photos", "check", "train", "understand", "try", "use")
@@ -286,3 +288,49 @@ def test_a_rule_offers_videos_and_the_classes_of_the_chosen_run(browser: Any, tw
             fair(page)
             page.get_by_role("button", name="Remove").click()
             page.get_by_text("failed", exact=True).wait_for(state="detached")
+
+
+@pytest.fixture
+def copies(tmp_path: Path, eventually: Callable[..., None]) -> Iterator[StudioServer]:
+    """A checked project with more pairs of copies than a page shows, and photos of one colour, which are a grid."""
+    folder = tmp_path / "project"
+    for number in range(8):
+        first = paint(folder / "red" / f"{number}.png", seed=number)
+        shutil.copy(first, folder / "red" / f"copy-{number}.png")
+        Image.new("RGB", (48, 48), (0, 0, 20 * number)).save(folder / "red" / f"plain-{number}.png")
+        paint(folder / "blue" / f"{number}.png", (20, 20, 200), seed=100 + number)
+    project = Project.open(folder)
+    names = project.by_name()
+    for label in ("red", "blue"):
+        chosen = [photo.id for name, photo in names.items() if name.startswith(label)]
+        project.label(chosen, label, project.revision)
+    with studio_server(folder) as studio, studio.client() as client:
+        client.post("/api/check", json={})
+        eventually(lambda: "/check?finding=" in client.get("/check/live").text, 120)
+        yield studio
+
+
+def test_the_pages_of_a_finding_change_nothing_else(browser: Any, copies: StudioServer):
+    for page in opened(browser, copies):
+        page.goto(f"{copies.url}/check")
+        page.evaluate("window.same = true")
+        grid = page.locator(".finding", has=page.locator(".grid")).first
+        pairs = page.locator(".finding", has=page.locator("a[data-within]")).first
+        for finding in (grid, pairs):
+            finding.locator("details").first.evaluate("item => { item.open = true; }")
+        grid.locator(".tile").first.click()
+        grid.get_by_text("1 selected").wait_for()
+        pairs.get_by_role("link", name="Next").click()
+        pairs.get_by_text("7 to 8 of 8").wait_for()
+        assert page.evaluate("document.activeElement.id") == pairs.locator("h3").get_attribute("id")
+        assert grid.get_by_text("1 selected").is_visible()
+        assert (page.evaluate("window.same"), "page-" in page.url) == (True, True)
+        pairs.get_by_role("button", name="Keep one", exact=False).last.click()
+        pairs.locator(".group.resolved").first.wait_for()
+        assert grid.get_by_text("1 selected").is_visible()
+        pairs.get_by_text("7 to 8 of 8").wait_for()
+        fair(page)
+        page.reload()
+        pairs.get_by_text("7 to 8 of 8").wait_for()
+        pairs.get_by_role("link", name="Previous").click()
+        pairs.get_by_text("1 to 6 of 8").wait_for()

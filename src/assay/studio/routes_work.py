@@ -25,6 +25,7 @@ from assay.studio.training_view import is_search_over, training_view
 from assay.studio.understanding import mistake_cards, photos_used, report_photo, suspects
 
 _MAX_CELL_PHOTOS: Final = 200
+_PAGE: Final = "page-"
 _START_BUTTONS: Final = ("train", "compare", "serve", "export", "watch")
 """Kinds of jobs whose button is a part of its own; that of a check is in the part with the findings."""
 
@@ -41,13 +42,10 @@ async def check_live(request: Request) -> Response:
 
 def _check_values(request: Request) -> dict[str, Any]:
     studio = studio_of(request)
-    asked = {
-        name: int_field(request.query_params, name) for name in ("finding", "page") if name in request.query_params
-    }
-    chosen = asked.get("finding")
+    chosen = int_field(request.query_params, "finding") if "finding" in request.query_params else None
+    pages = _pages(request)
     job = studio.jobs.latest("check")
     report = None if job is None or job.running else job.result()
-    pages = {} if chosen is None else {chosen: asked.get("page", 1)}
     cards = [] if report is None else finding_cards(report, studio.project.by_name(), pages)
     first = next((card.index for card in cards if not card.resolved), None)
     stale = job is not None and job.details.get("revision") != studio.project.revision
@@ -57,11 +55,17 @@ def _check_values(request: Request) -> dict[str, Any]:
         "cards": cards,
         "sections": cards_by_severity(cards),
         "opened": first if chosen is None else chosen,
-        "query": f"?{request.url.query}" if asked else "",
+        "query": f"?{request.url.query}" if pages or chosen is not None else "",
         "stale": stale,
         "problem": studio.check_problem(),
         "model": studio.runs.for_labels(studio.project.counts().classes),
     }
+
+
+def _pages(request: Request) -> dict[int, int]:
+    """Return which page of a finding is shown, by its index: `page-3=2` is the second page of finding 3."""
+    found = (name.removeprefix(_PAGE) for name in request.query_params if name.startswith(_PAGE))
+    return {int_field({"finding": index}, "finding"): int_field(request.query_params, _PAGE + index) for index in found}
 
 
 async def start_check(request: Request) -> Response:

@@ -6,17 +6,18 @@ import { attempt, say } from "./messages.js";
 import { openPhoto } from "./photo_dialog.js";
 import { isUndoKey, undo } from "./undo.js";
 
-const selected = new Map(); // ids by grid: kept when its part of the page is fetched again
+const selected = new Map(); // ids by grid and its page: kept when its part of the page is fetched again
 
 function setUp(place) {
   const finding = place.closest(".finding");
+  const key = `${place.id}/${place.dataset.page}`;
   const buttons = [...finding.querySelectorAll("[data-edit]")];
   const photos = JSON.parse(place.dataset.photos)
     .map(([id, name, version, label, out, note]) => ({ id, name, version, label, out: Boolean(out), note }));
   const chosen = () => photos.filter(({ id }) => grid.selected.has(id));
 
   function showSelection() {
-    selected.set(place.id, [...grid.selected]);
+    selected.set(key, [...grid.selected]);
     const count = finding.querySelector("[data-count]");
     if (!count) return;
     count.textContent = t("selected", { count: grid.selected.size });
@@ -37,7 +38,7 @@ function setUp(place) {
   }
 
   const grid = new Grid(place, { onSelect: showSelection, onOpen: openPhoto, notes: photos.some(({ note }) => note), fit: true });
-  (selected.get(place.id) ?? []).forEach((id) => grid.selected.add(id));
+  (selected.get(key) ?? []).forEach((id) => grid.selected.add(id));
   grid.show(photos);
   for (const button of buttons) button.addEventListener("click", () => edit(button.dataset));
   finding.querySelector("[data-select=all]")?.addEventListener("click", () => grid.selectAll());

@@ -29,6 +29,22 @@ document.addEventListener("submit", (event) => {
   act(event.submitter ?? form, () => call(form.dataset.form, { body: fields(form) }));
 });
 
+// <a data-within href="/...?a=1#id">: fetch only its part of the page, with this parameter besides those that it has, and focus #id.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a[data-within]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // those open a tab or a window
+  event.preventDefault();
+  const part = link.closest("[data-live]");
+  const [wanted, source] = [new URL(link.href), new URL(part.dataset.source, location.href)];
+  wanted.searchParams.forEach((value, name) => source.searchParams.set(name, value));
+  part.dataset.source = source.pathname + source.search;
+  history.replaceState(null, "", wanted.pathname + source.search + wanted.hash);
+  await update(part);
+  const target = document.getElementById(wanted.hash.slice(1));
+  target?.scrollIntoView({ block: "nearest" });
+  focus(target);
+});
+
 // One request at a time for each element. It is not disabled meanwhile, which would take the focus from it.
 async function act(element, request) {
   if (element.ariaBusy === "true") return;
