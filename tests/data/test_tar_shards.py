@@ -220,6 +220,20 @@ def test_a_hard_link_is_the_photo_of_an_earlier_member(photos: dict[str, list[by
     assert not listing.skipped
 
 
+def test_a_hard_link_to_a_hidden_file_is_a_photo_wherever_it_is(photos: dict[str, list[bytes]], tmp_path: Path):
+    path, red, blue = tmp_path / "a.tar", photos["red"], photos["blue"]
+    with tarfile.open(path, "w") as archive:
+        for number, content in enumerate([red[0], red[1], blue[0]]):
+            _add(archive, f"red/.{number}.png", content)
+            _add(archive, f"red/{number}.png", kind=tarfile.LNKTYPE, target=f"red/.{number}.png")
+            _add(archive, f"red/.link-{number}.png", kind=tarfile.LNKTYPE, target=f"red/.{number}.png")
+        _add(archive, "red/.wrong.png", kind=tarfile.LNKTYPE, target="red/none.png")
+        _add(archive, "red/3.png", kind=tarfile.LNKTYPE, target="red/.link-1.png")
+    listing = list_shards(path)
+    assert [sample.read() for sample in listing.samples] == [red[0], red[1], blue[0], red[1]]
+    assert not listing.skipped
+
+
 def test_members_that_are_not_files_are_counted(photos: dict[str, list[bytes]], tmp_path: Path):
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:

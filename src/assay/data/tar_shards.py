@@ -122,8 +122,6 @@ def members(stream: BinaryIO, name: str, skipped: Counter[str]) -> Iterator[Memb
     try:
         with tarfile.open(fileobj=stream, mode="r:", errorlevel=0) as archive:
             for found in _headers(archive):
-                if found.isdir() or posixpath.basename(found.name).startswith("."):
-                    continue
                 place = ShardRef(found.offset_data, found.size)
                 if found.islnk():
                     if earlier is None:
@@ -132,23 +130,31 @@ def members(stream: BinaryIO, name: str, skipped: Counter[str]) -> Iterator[Memb
                     place = earlier.get(_normalize(found.linkname), _NOWHERE)
                 reason = "link in a tar" if place is _NOWHERE else _skip_reason(found)
                 if reason is not None:
-                    skipped[reason] += 1
+                    if not _is_hidden(found.name):
+                        skipped[reason] += 1
                     continue
                 if place.size < 0 or place.offset + place.size > end:
                     raise AssayError(f"{name} is truncated: {found.name} ends after the file; copy it again")
                 if earlier is not None:
                     earlier[_normalize(found.name)] = place
-                yield Member(_normalize(found.name), place)
+                if not _is_hidden(found.name):
+                    yield Member(_normalize(found.name), place)
             _require_end(stream, archive.offset, name)
     except (tarfile.TarError, ValueError, EOFError, RecursionError) as error:
         raise AssayError(f"{name} is not an uncompressed tar, or it is damaged ({error})") from None
 
 
 def _headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the headers of all members but folders."""
     for found in archive:
         # The library would keep all of them.
         archive.members.clear()  # type: ignore[attr-defined]
-        yield found
+        if not found.isdir():
+            yield found
+
+
+def _is_hidden(name: str) -> bool:
+    return posixpath.basename(name).startswith(".")
 
 
 def _earlier_places(stream: BinaryIO, offset: int) -> dict[str, ShardRef]:
