@@ -166,3 +166,10 @@ def test_what_is_refused(bucket: str, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="contains no photos"):
         _listed(tmp_path / "empty")
+
+
+def test_an_empty_path_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.tar").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="path of a photo is empty"):
+        list(list_photos([""], SkippedFiles()))

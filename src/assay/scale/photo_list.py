@@ -108,7 +108,7 @@ def _is_container(name: str) -> bool:
 def _replace_container_folder(name: str) -> list[str]:
     """Return the Parquet and tar files of a local folder that contains no photos, otherwise the name itself."""
     path = Path(name)
-    if not path.is_dir():
+    if not name or not path.is_dir():
         return [name]
     try:
         expand_image_paths([name])

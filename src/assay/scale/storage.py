@@ -1,5 +1,7 @@
 """Files on this machine and in object stores: one interface to paths and URLs, by fsspec."""
 
+import errno
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,10 @@ _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs":
 """Packages of the most common object stores by URL scheme."""
 _CLIENT_LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "adlfs", "azure"}
 """Modules whose exceptions are errors of a store."""
+_FORBIDDEN = {401, 403, 407}
+_LATER = {408, 425, 429}
+"""Status of HTTP after which the same request may succeed later, as after those of the server (500 and above)."""
+_NO_ANSWER = 500
 
 
 def is_url(location: str) -> bool:
@@ -56,8 +62,13 @@ def open_binary(location: str) -> Iterator[Any]:
             yield stream
         return
     files, path = file_system(location)
-    with _client_errors(), files.open(path, "rb") as stream:
-        yield stream
+    with _client_errors():
+        try:
+            opened = files.open(path, "rb")
+        except ValueError as error:
+            raise _not_an_address(error) from error
+        with opened as stream:
+            yield stream
 
 
 def write(location: str, content: bytes) -> None:
@@ -98,6 +109,8 @@ def names(folder: str) -> set[str]:
         return set()
     except OSError as error:
         raise _unreadable(folder, error) from None
+    except ValueError as error:
+        raise _unreadable(folder, _not_an_address(error)) from None
     return {posixpath.basename(name) for name in found}
 
 
@@ -128,6 +141,8 @@ def walk(folder: str, *, without: str) -> Iterator[str]:
         raise UsageError(f"{folder} does not exist: {advice}") from None
     except OSError as error:
         raise _unreadable(folder, error) from None
+    except ValueError as error:
+        raise _unreadable(folder, _not_an_address(error)) from None
 
 
 def is_file(location: str) -> bool:
@@ -142,6 +157,8 @@ def is_file(location: str) -> bool:
             return bool(files.isfile(path))
     except OSError as error:
         raise _unreadable(location, error) from None
+    except ValueError as error:
+        raise _unreadable(location, _not_an_address(error)) from None
 
 
 def file_system(location: str) -> tuple[Any, str]:
@@ -165,13 +182,30 @@ def file_system(location: str) -> tuple[Any, str]:
 
 @contextmanager
 def _client_errors() -> Iterator[None]:
-    """Raise the errors of a store's client library, as about credentials or the network, as OSError."""
+    """Raise the errors of a store's client library, as about credentials or the network, as OSError.
+
+    For HTTP, fsspec says of every error that the file does not exist; that is so only if the server answers it.
+    """
     try:
         yield
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is None or type(cause).__module__.partition(".")[0] != "aiohttp":
+            raise
+        status = getattr(cause, "status", _NO_ANSWER)
+        if status in _FORBIDDEN:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(error)) from error
+        if status in _LATER or status >= _NO_ANSWER:
+            raise OSError(str(cause) or type(cause).__name__) from error
+        raise
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _CLIENT_LIBRARIES or isinstance(error, OSError):
             raise
         raise OSError(str(error) or type(error).__name__) from error
+
+
+def _not_an_address(error: ValueError) -> OSError:
+    return OSError(errno.EINVAL, str(error).rstrip(": "))
 
 
 def _unreadable(location: str, error: OSError) -> AssayError:
