@@ -236,3 +236,33 @@ def test_invalid_lengths_are_rejected(length: str):
     with pytest.raises(ApiError) as refused:
         parse_request(_body({**PIXELS, "data": _FLAT}), length, SIDE, 4)
     assert refused.value.status == 400
+
+
+_TENSOR = {"name": "photos", "datatype": "BYTES", "shape": [1], "data": ["YQ=="]}
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        (3, "it must be an object, not a whole number"),
+        ([], "it must be an object, not a list"),
+        ({}, "inputs is missing"),
+        ({"inputs": "x"}, "inputs must be a list, not text"),
+        ({"inputs": []}, "inputs must be a list of length 1"),
+        ({"inputs": [None]}, "inputs[0] must be an object, not null"),
+        ({"inputs": [{**_TENSOR, "name": True}]}, "inputs[0].name must be text, not true or false"),
+        ({"inputs": [{**_TENSOR, "datatype": 1.5}]}, "inputs[0].datatype must be text, not a number"),
+        ({"inputs": [{**_TENSOR, "shape": ["a"]}]}, "a list of whole numbers: [0] must be a whole number, not text"),
+        ({"inputs": [{**_TENSOR, "data": [3]}]}, "in base64: [0] must be text in base64, not a whole number"),
+        ({"inputs": [{**_TENSOR, "parameters": 3}]}, "inputs[0].parameters must be an object or null, not a whole"),
+        ({"inputs": [_TENSOR], "id": {}}, "id must be text or null, not an object"),
+        ({"inputs": [_TENSOR], "outputs": {}}, "objects with a name: it must be a list or null, not an object"),
+        ({"inputs": [_TENSOR], "outputs": [{}]}, "objects with a name: [0].name is missing"),
+        ({"inputs": [_TENSOR], "outputs": [{"name": 3}]}, "objects with a name: [0].name must be text, not a whole"),
+    ],
+)
+def test_wrong_types_are_named_in_the_words_of_json(request_: object, sentence: str):
+    with pytest.raises(ApiError) as refused:
+        parse_request(json.dumps(request_).encode(), None, side=2, max_images=4)
+    assert sentence in refused.value.text
+    assert not [word for word in ("`", "str", "bool", "Expected", "array") if word in refused.value.text]

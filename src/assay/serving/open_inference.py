@@ -7,6 +7,7 @@ Source: "Open Inference Protocol" (github.com/kserve/open-inference-protocol, 20
 Data Extension" (2023).
 """
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,20 @@ _NUMBERS = b" \t\r\n+-.0123456789eE"
 
 _T = TypeVar("_T")
 _ABSENT = msgspec.Raw(b"null")
+_PLACE = r"(?: - at `\$\.?([^`]*)`)?"
+_WRONG_TYPE = re.compile(rf"Expected `([^`]+)`, got `([^`]+)`{_PLACE}")
+_MISSING = re.compile(rf"Object missing required field `([^`]+)`{_PLACE}")
+_WRONG_LENGTH = re.compile(rf"Expected `array` of length ([0-9]+){_PLACE}")
+_KINDS = {
+    "array": "a list",
+    "bool": "true or false",
+    "bytes": "text in base64",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "an object",
+    "str": "text",
+}
+"""Types of JSON, by their names in messages of msgspec."""
 
 
 class _Parameters(msgspec.Struct):
@@ -148,7 +163,20 @@ def _decode(text: msgspec.Raw | memoryview | bytes, expected: type[_T], error_pr
     except UnicodeDecodeError:
         raise ApiError(400, f"{error_prefix}: it is not UTF-8") from None
     except ValueError as error:
-        raise ApiError(400, f"{error_prefix}: {error}") from None
+        raise ApiError(400, f"{error_prefix}: {_in_words(str(error))}") from None
+
+
+def _in_words(message: str) -> str:
+    """Return a message of msgspec about a wrong type in the words of JSON: "inputs[0].name must be text, not null"."""
+    if found := _WRONG_TYPE.fullmatch(message):
+        expected, given, place = found.groups()
+        kinds = [_KINDS.get(kind, kind) for kind in expected.split(" | ")]
+        return f"{place or 'it'} must be {' or '.join(kinds)}, not {_KINDS.get(given, given)}"
+    if found := _MISSING.fullmatch(message):
+        return f"{found[2] + '.' if found[2] else ''}{found[1]} is missing"
+    if found := _WRONG_LENGTH.fullmatch(message):
+        return f"{found[2] or 'it'} must be a list of length {found[1]}"
+    return message
 
 
 def _split(body: memoryview, header_length: str | None) -> tuple[memoryview, memoryview]:
@@ -166,7 +194,7 @@ def _decode_short(values: msgspec.Raw, expected: type[_T], error_prefix: str) ->
 
 
 def _requested_outputs(requested: msgspec.Raw) -> tuple[str, ...]:
-    outputs = _decode_short(requested, list[_Output] | None, "outputs must be a list of objects")  # type: ignore[arg-type]
+    outputs = _decode_short(requested, list[_Output] | None, "outputs must be a list of objects with a name")  # type: ignore[arg-type]
     if not outputs:
         return _OUTPUTS
     names = [output.name for output in outputs]
