@@ -44,5 +44,11 @@ def test_images_without_label_or_of_an_unknown_class_are_left_out():
 
 
 def test_nothing_in_common_is_an_error():
-    with pytest.raises(AssayError, match="no labelled photo in common"):
+    with pytest.raises(AssayError, match="no photo in common: train again with the splits"):
         apply_labels([EARLIER, predictions({"z": ("cat", "cat")})], PRESENT)
+
+
+@pytest.mark.parametrize("present", [{}, {"x/a": "cat"}, {"a": "bird", "b": ""}], ids=["empty", "ids", "classes"])
+def test_photos_in_common_without_a_label_are_another_error(present: dict[str, str]):
+    with pytest.raises(AssayError, match=r"none of the photos that all were evaluated on has a label.*, such as a$"):
+        apply_labels([EARLIER, LATER], present)

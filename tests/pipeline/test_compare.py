@@ -146,6 +146,30 @@ def test_corrected_labels_are_compared_on_the_photos_in_common(tmp_path: Path):
     assert ranking.comparisons[0].significant
 
 
+@pytest.mark.parametrize("way", ["relative", "absolute", "link"])
+def test_labels_are_found_by_the_path_if_the_ids_are_others(tmp_path: Path, way: str):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    both = [predictions(10), predictions(0)]
+    both = [replace(item, paths=tuple(str(folder / f"{name}.png") for name in item.ids)) for item in both]
+    paths = [saved(tmp_path / name, item) for name, item in zip("ab", both, strict=True)]
+    (tmp_path / "link").symlink_to(folder)
+    place = {"relative": "photos", "absolute": str(folder), "link": str(tmp_path / "link")}[way]
+    rows = [f"{place}/{name}.png,{('no', 'yes')[number % 2]}" for number, name in enumerate(both[0].ids)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows, "photos/absent.png,no"]), encoding="utf-8")
+    found = compare_results(paths, labels=tmp_path / "labels.csv").to_dict()["labels"]
+    assert found == {"photos": 200, "changed": 0, "left_out": 0}
+
+
+def test_the_label_of_a_tar_is_not_that_of_its_photos(tmp_path: Path):
+    tar = str(tmp_path / "photos.tar")
+    both = [replace(item, paths=(tar,) * len(item.ids)) for item in (predictions(10), predictions(0))]
+    paths = [saved(tmp_path / name, item) for name, item in zip("ab", both, strict=True)]
+    (tmp_path / "labels.csv").write_text("path,label\nphotos.tar,yes\n", encoding="utf-8")
+    with pytest.raises(AssayError, match="none of the photos that all were evaluated on"):
+        compare_results(paths, labels=tmp_path / "labels.csv")
+
+
 def test_input_without_predictions_is_rejected(tmp_path: Path):
     good = saved(tmp_path / "good", predictions(1))
     (tmp_path / "model.assay").write_bytes(b"")

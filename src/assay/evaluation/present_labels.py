@@ -39,14 +39,18 @@ def apply_labels(evaluations: Sequence[Predictions], labels: Mapping[str, str]) 
         labels: class of each image, by its id.
 
     Raises:
-        AssayError: there is no labelled image that all evaluations have.
+        AssayError: no image is in all evaluations, or none of these has a label.
     """
     known = set.intersection(*(set(item.classes) for item in evaluations))
     common = set.intersection(*(set(item.ids) for item in evaluations))
     ids = [name for name in evaluations[0].ids if name in common and labels.get(name) in known]
+    if not common:
+        raise AssayError("the evaluations have no photo in common: train again with the splits of the earlier run")
     if not ids:
+        example = next(name for name in evaluations[0].ids if name in common)
         raise AssayError(
-            "the evaluations have no labelled photo in common: train again with the splits of the earlier run"
+            "none of the photos that all were evaluated on has a label of their classes: give a manifest in which they "
+            f"have the same id or path, such as {example}"
         )
     changed: set[str] = set()
     relabelled = []

@@ -4,6 +4,8 @@ Reads stored predictions of runs, evaluations and cross-validations; no classifi
 """
 
 import json
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -195,8 +197,8 @@ def compare_results(paths: Sequence[Path], positive_class: str | None = None, la
         paths: two or more of: run folders (their test images, else validation), cross-validations (out of fold),
             folders of an evaluation, `predictions.npz` files.
         positive_class: class of the precision; None: that of the first evaluation.
-        labels: a manifest with other labels, such as corrected ones. The classifiers are compared on the images that
-            all of them were evaluated on, with these labels.
+        labels: a manifest with other labels, such as corrected ones; its rows are found by their id, else by their
+            path. The classifiers are compared on the images that all of them were evaluated on, with these labels.
 
     Raises:
         UsageError: fewer than two paths, a repeated path, a path without predictions, or an unknown class.
@@ -209,13 +211,27 @@ def compare_results(paths: Sequence[Path], positive_class: str | None = None, la
     results = [read_run_result(path, positive_class) for path in paths]
     if labels is None:
         return rank(results)
-    present = {sample.id: sample.label for sample in read_manifest(labels).samples}
-    applied = apply_labels([result.predictions for result in results], present)
+    evaluations = [result.predictions for result in results]
+    applied = apply_labels(evaluations, _present_labels(labels, evaluations))
     relabelled = [
         replace(result, predictions=predictions, metrics=compute_metrics(predictions, result.metrics.positive))
         for result, predictions in zip(results, applied.predictions, strict=True)
     ]
     return replace(rank(relabelled), labels=applied)
+
+
+def _present_labels(manifest: Path, evaluations: Sequence[Predictions]) -> dict[str, str]:
+    """Return the label of each image by its id; a row with another id is that of the image with the same path."""
+    samples = read_manifest(manifest).samples
+    present = {sample.id: sample.label for sample in samples}
+    by_path = {os.path.realpath(sample.path): sample.label for sample in samples}
+    for item in evaluations:
+        # Photos in a tar have the path of the tar.
+        times = Counter(item.paths)
+        for name, path in zip(item.ids, item.paths, strict=True):
+            if name not in present and times[path] == 1 and (label := by_path.get(os.path.realpath(path))) is not None:
+                present[name] = label
+    return present
 
 
 def read_run_result(path: Path, positive_class: str | None = None, name: str | None = None) -> RunResult:
