@@ -1,6 +1,7 @@
 """The search of the strategy `auto`: what is tried, kept and recorded, and what an interruption leaves."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from assay.pipeline.build_network import build_model
 from assay.pipeline.evaluate import evaluate_classifier
 from assay.pipeline.run_folder import Run
 from assay.pipeline.training_overlap import uses_validation_images
-from assay.recipe import Recipe, load_recipe
+from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.training import TrainingInterruptedError
 
 SETTINGS = ["preprocess.size=32", "serve.int8=false", "train.auto.backbones=[]", "augment.train=[]"]
@@ -68,6 +69,17 @@ def test_a_finished_run_can_be_resumed_with_the_same_bundle(trained: TrainResult
     version = Classifier.load(trained.run.bundle).info.version
     again = resume_training(trained.run.folder)
     assert Classifier.load(again.run.bundle).info.version == version
+
+
+def test_a_finished_run_is_resumed_with_the_same_bundle_when_its_time_is_over(trained: TrainResult, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.run.folder, folder)
+    settings = dump_recipe(load_recipe(folder / "recipe.yaml", ["train.auto.minutes=0.001"]))
+    (folder / "recipe.yaml").write_text(settings, encoding="utf-8")
+    again = resume_training(folder)
+    assert Classifier.load(again.run.bundle).info.version == Classifier.load(trained.run.bundle).info.version
+    tried = [candidate.name for candidate in trained.candidates if candidate.photos]
+    assert [candidate.name for candidate in again.candidates if candidate.photos] == tried
 
 
 def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):

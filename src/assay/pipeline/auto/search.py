@@ -131,7 +131,8 @@ class _Search:
         """Fit the first probe and write its bundle."""
         earlier = read_candidates(self.run.folder)
         self._before = {candidate.name for candidate in earlier if candidate.photos}
-        # The time of an interrupted session counts too, up to its last candidate.
+        # The time of an earlier session counts too, up to its last candidate. What it tried is tried again even if no
+        # time is left, so that a run that is resumed keeps its classifier.
         self.started -= max((candidate.after for candidate in earlier), default=0.0)
         self.protocol = Protocol.of(self.dataset, self.recipe)
         begin = self.clock()
@@ -170,11 +171,12 @@ class _Search:
         """Average the head of the best probe with one by discriminant analysis: predictions take no longer."""
         if self._is_perfect:
             return
-        if self._left <= 0:
-            self._skip(f"{self._probe.name}, {TWO_HEADS}", "no time left")
+        name = f"{self._probe.name}, {TWO_HEADS}"
+        if name not in self._before and self._left <= 0:
+            self._skip(name, "no time left")
             return
         begin = self.clock()
-        self._trying(f"{self._probe.name}, {TWO_HEADS}")
+        self._trying(name)
         probe = with_discriminant(self.protocol, self._probe)
         self._compare_probe(probe, begin)
 
