@@ -78,3 +78,12 @@ def test_names_are_escaped(info: BundleInfo, name: str) -> None:
     assert not re.search(r"(?<!\\)[<\[!]{1,2}(script|\[)", card)
     table = [line for line in card.splitlines() if line.startswith("| a\\|b")]
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 4 for line in table)
+
+
+def test_metrics_of_cross_validation_are_named(info: BundleInfo) -> None:
+    measured = {"val": {"accuracy": 0.8, "interval": {"level": 0.95}}, "confidence": {"cross_validated": False}}
+    card = render_model_card(info.model_copy(update={"metrics": measured}))
+    assert "from cross-validation" not in card
+    assert "level of the interval" in card
+    crossed = {**measured, "confidence": {"cross_validated": True}}
+    assert "from cross-validation" in render_model_card(info.model_copy(update={"metrics": crossed}))

@@ -94,6 +94,10 @@ def test_summary_of_a_finished_run():
     assert "coverage 40.0 % of 50 photos at confidence ≥ 0.930, precision 95.0 %" in text
     assert "99.0 % precision cannot be guaranteed from 200 held-out photos" in text
     assert "at 40.0 % coverage 79 of 80 are correct, the guarantee is 95.0 %" in text
+    # 40 % are few answers: what gives more of them is named.
+    assert "lower --target-precision, or predict --no-abstain" in text
+    most = {**TOLD["test"]["answered"], "answered": 26}
+    assert "--no-abstain" not in describe_confidence({**TOLD, "test": {"answered": most}}, "test")
     kept = describe_confidence({**TOLD, "calibration": {**TOLD["calibration"], "temperature": 1.0}}, "test")
     assert "not recalibrated" in kept
     reached = describe_confidence({**TOLD, "abstaining": {**TOLD["abstaining"], "reached": True}}, "test")

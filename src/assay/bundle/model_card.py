@@ -16,6 +16,7 @@ from assay.core.text_layout import MAX_CLASSES_SHOWN, counted
 
 CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
 """Entries of `BundleInfo.metrics` besides those of the splits."""
+_METRIC_NAMES = {"level": "level of the interval"}
 _RESIZE_TEXTS = {
     "stretch": "stretched to a square",
     "crop": "the shorter side is scaled and the center square is cut out",
@@ -104,6 +105,12 @@ def _metrics(info: BundleInfo) -> Iterator[str]:
         yield "Not measured yet: run `assay evaluate` before you rely on this classifier."
         return
     yield "Measured with this file on photos that were not used for training."
+    match info.metrics.get(CONFIDENCE_METRICS):
+        case {"cross_validated": True}:
+            yield (
+                "Rows that begin with `val` are from cross-validation: all training and validation photos, each "
+                "predicted by a classifier that was not trained on it."
+            )
     yield ""
     yield from _table(["metric", "value"], rows)
 
@@ -182,7 +189,8 @@ def _metric_rows(metrics: Mapping[str, JsonValue], before: str = "") -> Iterator
         if isinstance(value, dict):
             yield from _metric_rows(value, f"{before}{name} · ")
         elif isinstance(value, int | float | str):
-            yield [before + name, f"{value:.4g}" if isinstance(value, float) else str(value)]
+            label = _METRIC_NAMES.get(name, name)
+            yield [before + label, f"{value:.4g}" if isinstance(value, float) else str(value)]
 
 
 def _table(header: list[str], rows: Iterable[list[str]]) -> Iterator[str]:

@@ -111,7 +111,13 @@ def describe_confidence(confidence: Mapping[str, Any], split: str) -> str:
     if chosen is not None and answered is not None:
         lines.append(f"unknown     {_coverage_text(answered, chosen['threshold'])}")
         lines.append(f"            {_guarantee_text(chosen)}")
+        if answered["answered"] < _FEW_ANSWERS * answered["count"]:
+            lines.append("            for more answers, train with a lower --target-precision, or predict --no-abstain")
     return "\n".join(lines)
+
+
+_FEW_ANSWERS = 0.5
+"""Share of answered photos below which ways to more answers are named."""
 
 
 def describe_learning_curve(curve: "LearningCurve") -> str:
