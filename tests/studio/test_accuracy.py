@@ -53,6 +53,9 @@ def test_the_report_of_a_run_explains_what_the_search_had_shown():
     assert sentence.startswith("During the training, the classifier had 83.6 % ± 2.0 on 512 photos held out in cross")
     assert sentence.endswith("the accuracy of the run is the one on the test photos.")
     assert search_sentence(report, [row(outcome="not tried", accuracy=None)]) == ""
+    del report["splits"]["counts"]["test"]
+    assert search_sentence(report, [row()]).endswith("is the one on the validation photos.")
+    assert search_sentence(report, [row()], cross_validated=True).endswith("is the one on the held-out photos.")
 
 
 def test_candidates_are_read_from_the_folder_of_the_run(trained_project: Path):

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay.bundle import Bundle, amend_bundle
 from assay.core.errors import AssayError, UsageError
 from assay.evaluation.predictions import Predictions
+from assay.studio.errors import NotFoundError
 from assay.studio.project import Project
 from assay.studio.runs import RunStore, cell_photos, matrix_rows, threshold_curve
 from assay.studio.understanding import mistake_cards, photos_used, suspects
@@ -69,6 +71,27 @@ def test_it_is_said_which_photos_gave_the_result(store: RunStore):
     few = {"splits": {"counts": {"train": {"a": 5, "b": 4}, "val": {"a": 1, "b": 1}}}, "metrics": {"count": 2}}
     assert "The 2 validation photos" in photos_used(few)
     assert photos_used(few).endswith("add photos for a result to rely on.")
+
+
+def test_photos_that_were_held_out_in_cross_validation_are_said_to_be_trained_on():
+    counts = {"train": {"a": 39}, "val": {"a": 8}, "test": {"a": 60}}
+    tested = photos_used({"splits": {"counts": counts}, "metrics": {"count": 60}}, cross_validated=True)
+    assert tested.startswith("47 photos were used for training and, each held out in cross-validation, to choose")
+    assert "The 60 test photos were used for neither" in tested
+    del counts["test"]
+    untested = photos_used({"splits": {"counts": counts}, "metrics": {"count": 47}}, cross_validated=True)
+    assert untested.startswith("47 photos were used for training. Each of them was held out in cross-validation;")
+    assert "validation photos" not in untested
+
+
+def test_a_run_is_cross_validated_if_its_classifier_says_so(store: RunStore):
+    assert not store.is_cross_validated("run-1")
+    amend_bundle(Bundle.open(store.bundle("run-1")), {"metrics": {"confidence": {"cross_validated": True}}})
+    assert store.is_cross_validated("run-1")
+    store.bundle("run-1").write_bytes(b"damaged")
+    assert not store.is_cross_validated("run-1")
+    with pytest.raises(NotFoundError):
+        store.is_cross_validated("run-9")
 
 
 def test_the_threshold_curve_counts_answers_above_each_confidence(store: RunStore):

@@ -42,19 +42,21 @@ def search_note(splits: Mapping[str, int]) -> str:
     return text("search_then_test", count=count) if count else text("search_then_val")
 
 
-def search_sentence(report: Mapping[str, Any], candidates: list[CandidateRow]) -> str:
+def search_sentence(report: Mapping[str, Any], candidates: list[CandidateRow], *, cross_validated: bool = False) -> str:
     """Return what the search of a run had shown of the candidate that was kept; empty if there was no search.
 
     Args:
         report: of the run.
         candidates: of its search.
+        cross_validated: whether the classifier was evaluated by cross-validation where there are no test photos.
     """
     kept = [row for row in candidates if row.outcome == "kept" and row.accuracy is not None]
     if not kept:
         return ""
     counts = {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
     measured = f"{search_score(kept[-1])} {search_photos(kept[-1], counts)}"
-    return text("search_was", measured=measured, split=SPLIT_TITLES["test" if counts.get("test") else "val"])
+    untested = "held-out" if cross_validated else SPLIT_TITLES["val"]
+    return text("search_was", measured=measured, split=SPLIT_TITLES["test"] if counts.get("test") else untested)
 
 
 def _percent(share: float | None) -> str:

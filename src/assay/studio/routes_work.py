@@ -224,12 +224,13 @@ def _report_values(studio: Studio, name: str) -> dict[str, Any]:
         return {"report": None}
     classes, rows = matrix_rows(report)
     photos = studio.project.by_name()
+    cross_validated = studio.runs.is_cross_validated(name)
     return {
         "report": report,
         "classes": classes,
         "matrix": rows,
-        "used": photos_used(report),
-        "searched": search_sentence(report, studio.runs.candidates(name)),
+        "used": photos_used(report, cross_validated=cross_validated),
+        "searched": search_sentence(report, studio.runs.candidates(name), cross_validated=cross_validated),
         "mistakes": mistake_cards(report, photos),
         "suspects": suspects(report, photos),
     }

@@ -14,6 +14,7 @@ from assay.core.errors import AssayError
 from assay.core.files import read_text
 from assay.data import Split
 from assay.pipeline.run_folder import SPLIT_TITLES, Run
+from assay.pipeline.training_overlap import uses_validation_images
 from assay.studio.errors import NotFoundError
 from assay.studio.training_view import CandidateRow, candidate_rows
 
@@ -99,6 +100,19 @@ class RunStore:
             AssayError: the classifier is damaged.
         """
         return Bundle.open(self.bundle(name)).info.classes
+
+    def is_cross_validated(self, name: str) -> bool:
+        """Whether a run's classifier was trained on its validation photos too, and judged by cross-validation.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        try:
+            return uses_validation_images(Bundle.open(Run(self.path(name)).bundle).info)
+        except NotFoundError:
+            raise
+        except (AssayError, OSError):  # the report can be read without the classifier
+            return False
 
     def for_labels(self, counts: Mapping[str, int]) -> str | None:
         """Return the last finished run that knows every class with photos; None if there is none."""

@@ -79,9 +79,19 @@ def suspects(report: Mapping[str, Any], photos: Mapping[str, Photo]) -> list[Sus
     ]
 
 
-def photos_used(report: Mapping[str, Any]) -> str:
-    """Return a sentence on which photos were trained on and which were kept for the result of a report."""
+def photos_used(report: Mapping[str, Any], *, cross_validated: bool = False) -> str:
+    """Return a sentence on which photos were trained on and which were kept for the result of a report.
+
+    Args:
+        report: of the run.
+        cross_validated: whether the classifier was trained on the validation photos too, and chosen by
+            cross-validation.
+    """
     counts = {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
     numbers = {split: counts.get(split, 0) for split in ("train", "val", "test")}
-    used = text("photos_used_test" if numbers["test"] else "photos_used_val", **numbers)
+    key = "photos_used_test" if numbers["test"] else "photos_used_val"
+    if cross_validated:
+        key = f"{key}_cross_validated"
+        numbers["train"] += numbers["val"]
+    used = text(key, **numbers)
     return f"{used} {text('few_evaluated')}" if report["metrics"]["count"] < FEW_PHOTOS else used
