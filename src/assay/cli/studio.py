@@ -16,8 +16,8 @@ def studio(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of the project: photos, labels, runs and models. It is created if missing. Without it, "
-            "the page lists recent projects and lets you choose or create a folder."
+            help="Folder of the project: photos, labels, runs and models. Without it, the page lists recent projects "
+            "and lets you choose or create a folder."
         ),
     ] = None,
     *,

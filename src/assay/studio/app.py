@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, UsageError
 from assay.serving.request_log import state_dir
 from assay.studio.folder_lock import FolderLock
 from assay.studio.http import on_error, workspace_of
@@ -94,14 +94,17 @@ def run_studio(folder: Path | None, port: int | None, on_ready: Callable[[str, S
     """Serve the studio of a folder, or with None a start page that opens projects, until Ctrl-C.
 
     Args:
-        folder: of the project; it is created if it is missing.
+        folder: of the project.
         port: None: that of the last session, else a free one.
         on_ready: called with the address, which contains the token, and the open project, if any.
 
     Raises:
         StudioIsOpenError: another studio uses the folder, or shows the start page.
+        UsageError: there is no such folder.
         AssayError: the folder cannot be read, or the port is in use.
     """
+    if folder is not None and not folder.exists():
+        raise UsageError(f"there is no folder {folder}: create it, or give the folder of your photos")
     recent = RecentProjects(state_dir() / "studio")
     workspace = Workspace(recent, choosable=folder is None)
     start_lock: FolderLock | None = None
