@@ -188,10 +188,10 @@ def test_folder_names_become_labels(tmp_path: Path):
     for number, name in enumerate(("cup/1.png", "cup/2.png", "bottle/1.png", "loose.png")):
         paint(tmp_path / name, seed=number)
     project = Project.open(tmp_path)
-    assert project.labels_in_folders == 3
+    assert (project.labels_in_folders, project.label_folders) == (3, 2)
     assert project.label_by_folder() == 3
     assert project.counts() == (4, 1, 0, {"bottle": 1, "cup": 2})
-    assert project.labels_in_folders == 0
+    assert (project.labels_in_folders, project.label_folders) == (0, 0)
 
 
 def test_folders_of_the_studio_itself_are_no_labels(tmp_path: Path):

@@ -83,7 +83,10 @@ def test_an_added_folder_of_folders_can_be_labelled_by_them(browser: Any, studio
         page.locator("#upload-folders").wait_for()
         fair(page)
         page.keyboard.press("Escape")
+        page.locator("#folder-hint", has_text="press “Use folder names as labels” to label them all").wait_for()
+        fair(page)
         page.get_by_role("button", name="Use folder names as labels").click()
+        page.locator("#folder-hint").wait_for(state="hidden")
         for kind in ("kind 0", "kind 1"):
             page.locator(".filter", has_text=kind).locator(".count", has_text="2").wait_for()
         page.locator("#undo").click()

@@ -258,6 +258,13 @@ class Project:
         with self._lock:
             return sum(label_edits.folder_label(photo) is not None for photo in self.photos.values())
 
+    @property
+    def label_folders(self) -> int:
+        """How many classes the folders of unlabelled photos may name."""
+        with self._lock:
+            labels = map(label_edits.folder_label, self.photos.values())
+            return len({label.casefold() for label in labels if label is not None})
+
     def add_source(self, folder: str) -> int:
         """Add the photos of another folder, which stay where they are; return the number of new ones.
 

@@ -47,6 +47,7 @@ def _photo_list(project: Project, since: int) -> dict[str, Any]:
         "left_out": counts.left_out,
         "undo": project.last_edit,
         "in_folders": project.labels_in_folders,
+        "label_folders": project.label_folders,
     }
 
 

@@ -10,7 +10,7 @@ import { isUndoKey, undo } from "./undo.js";
 
 const MAX_KEYS = 9;
 const photos = new Map(); // by id, in the order of the project
-let state = { revision: 0, classes: [], unlabelled: 0, left_out: 0, undo: null, total: 0, in_folders: 0 };
+let state = { revision: 0, classes: [], unlabelled: 0, left_out: 0, undo: null, total: 0, in_folders: 0, label_folders: 0 };
 let filter = new URLSearchParams(location.search).get("show") ?? "all"; // all, unlabelled, out, or class:NAME
 let renamed = null;
 
@@ -68,6 +68,8 @@ function draw({ keepScroll = true } = {}) {
   byId("undo").textContent = state.undo ? t("undo_what", { what: state.undo }) : t("undo");
   byId("undo").title = visible(state.undo ?? "");
   byId("by-folder").hidden = !state.in_folders;
+  byId("folder-hint").hidden = state.label_folders < 2;
+  byId("folder-hint").textContent = t("folder_hint", { button: t("label_by_folder") });
 }
 
 function drawFilters() {
