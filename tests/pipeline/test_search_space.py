@@ -81,3 +81,12 @@ def test_a_wrong_space_is_one_sentence(space: str, message: str):
     with pytest.raises(UsageError, match=message) as caught:
         load_recipe("defect-lite", [f"tune.space={space}"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tune", "tune.space", "tune.space.train", "tune.trials"])
+def test_settings_of_the_search_are_no_settings_of_a_trial(name: str):
+    with pytest.raises(UsageError, match=f"^{name} belongs to the search"):
+        _space(f"{name}=3")
+    with pytest.raises(UsageError, match=f"^{name} belongs to the search"):
+        _space(space={name: [3]})
+    assert list(_space("tune.halving=null").combinations()) == [("tune.halving=null",)]

@@ -1,5 +1,6 @@
 """Recipes: values of the built-in recipes, overrides and errors."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -332,3 +333,9 @@ def test_precision_may_be_a_number():
     assert load_recipe("default", ["train.precision=32"]).train.precision == "32"
     with pytest.raises(UsageError, match=r"train\.precision"):
         load_recipe("default", ["train.precision=16"])
+
+
+@pytest.mark.parametrize("override", ["..=3", "train.=3", ".epochs=3", "train..epochs=3", ".=3"])
+def test_an_override_with_an_empty_part_is_named(override: str):
+    with pytest.raises(UsageError, match=f"^--set '{re.escape(override)}' must look like train.epochs=5$"):
+        load_recipe("default", [override])

@@ -16,6 +16,9 @@ DEFAULT_TRIALS = 20
 Settings = tuple[str, ...]
 """Settings of a trial, such as `train.lr=0.01`, in the syntax of `--set`."""
 
+_OF_THE_SEARCH = ("tune.space", "tune.trials")
+"""What a trial does not use; `tune.halving` says when it ends."""
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -29,12 +32,19 @@ class SearchSpace:
         """Return the space of a recipe, in which `--set` options replace or add settings.
 
         Raises:
-            UsageError: an option has no value, or is given twice.
+            UsageError: an option has no value, is given twice, or belongs to the search and not to a trial.
         """
         domains: dict[str, tuple[str, ...] | RangeSpec] = {}
         for name, domain in spec.space.items():
             domains[name] = domain if isinstance(domain, RangeSpec) else tuple(dict.fromkeys(map(_to_text, domain)))
-        return cls(domains | parse_values(settings))
+        domains |= parse_values(settings)
+        for name in domains:
+            if name == "tune" or name.startswith(_OF_THE_SEARCH):
+                raise UsageError(
+                    f"{name} belongs to the search and is no setting of a trial: write it in the recipe, or give "
+                    "--trials 20 and values such as --set train.lr=0.1,0.01"
+                )
+        return cls(domains)
 
     @property
     def has_range(self) -> bool:

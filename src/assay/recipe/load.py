@@ -133,7 +133,7 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise UsageError(f"--set {_shorten(override)} must look like train.epochs=5")
     try:
         value = parse_yaml(text)
