@@ -140,6 +140,8 @@ def test_class_order_given_then_mapping_then_natural() -> None:
     assert class_order(found, None, ["c10", "c1", "c2", "c3"]) == ("c10", "c1", "c2", "c3")
     with pytest.raises(AssayError, match="the data has the class 'c2', but the classifier knows 'c10', 'c1'"):
         class_order(found, None, ["c10", "c1"])
+    with pytest.raises(AssayError, match="the data has the classes 'c"):
+        class_order(found, None, ["c10", "c3"])
 
 
 def test_long_lists_are_shortened() -> None:

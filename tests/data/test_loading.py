@@ -88,6 +88,7 @@ def test_given_classes_keep_their_order_and_can_be_absent(class_folders: Make) -
     [
         ({"open": 2}, "one class only, 'open'; add a folder with photos of another class"),
         ({"open": 2, "closed": 0}, "class 'closed' has no readable photo"),
+        ({"open": 2, "closed": 0, "ajar": 0}, "classes 'ajar', 'closed' have no readable photo"),
         ({"open": 1, "Open": 1}, "'Open' and 'open' differ only in case"),
         ({"open": 0, "closed": 0}, "holds no images"),
     ],

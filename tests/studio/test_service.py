@@ -180,6 +180,6 @@ async def test_of_several_requests_at_once_only_one_starts(
     assert [job.kind for job in studio.jobs.jobs] == [kind]
     refused = [answer.json()["error"] for answer in answers if answer.status_code == 400]
     assert [answer.status_code for answer in answers].count(200) + len(refused) == 4
-    assert all("runs already" in sentence for sentence in refused)
+    assert all("is already running" in sentence for sentence in refused)
     assert len(refused) == (0 if kind == "check" else 3)
     workspace.close()

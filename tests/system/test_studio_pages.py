@@ -210,7 +210,7 @@ def test_the_classifier_is_served_and_stopped(browser: Any, trained: StudioServe
         served.value.get_by_text("Ready: 2 classes").wait_for()
         served.value.close()
         assert page.locator("#start-server").is_disabled()
-        page.get_by_text("A server runs already: stop it first").wait_for()
+        page.get_by_text("A server is already running: stop it first").wait_for()
         other = page.context.new_page()
         other.goto(f"{trained.url}/train")
         other.get_by_role("link", name="Server runs").wait_for()

@@ -129,7 +129,7 @@ def _print_collection_summary(
     for name, count in writer.counts.items():
         duplicates = summary.near_duplicates.get(name, 0)
         note = "skipped" if skip_duplicates else "vary the pose more"
-        warning = f"; {duplicates} near-duplicates ({note})" if duplicates else ""
+        warning = f"; {counted(duplicates, 'near-duplicate')} ({note})" if duplicates else ""
         echo(f"{name}: {summary.written.get(name, 0)} new, {count} in total{warning}")
     if sum(1 for count in writer.counts.values() if count) > 1:
         echo(shell_command("train", to))

@@ -244,8 +244,9 @@ def class_order(labels: Iterable[str], mapping: ClassMapping | None, classes: Se
     found = set(labels)
     if classes is not None:
         if unknown := found - set(classes):
+            noun = "class" if len(unknown) == 1 else "classes"
             raise AssayError(
-                f"the data has the class {quote_names(unknown)}, but the classifier knows {quote_names(classes)}"
+                f"the data has the {noun} {quote_names(unknown)}, but the classifier knows {quote_names(classes)}"
             )
         return tuple(classes)
     if mapping is not None:

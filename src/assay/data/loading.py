@@ -163,9 +163,9 @@ def _check_classes(
         labels = {sample.id: sample.label for sample in listing.samples}
         first = next((file for file in unreadable if labels.get(file.id) == empty[0]), None)
         why = f" (the first, {first.id}: {first.reason})" if first else ""
-        raise AssayError(
-            f"class {quote_names(empty)} has no readable photo in {listing.root}{why}; add photos or remove it"
-        )
+        names, single = quote_names(empty), len(empty) == 1
+        subject, rest = (f"class {names} has", "it") if single else (f"classes {names} have", "them")
+        raise AssayError(f"{subject} no readable photo in {listing.root}{why}; add photos or remove {rest}")
     if len(order) < 2:
         hint = "add a folder with photos of another class"
         if order[0] in listing.nested:

@@ -28,12 +28,12 @@ KEYS_FOLDER: Final = "keys"
 
 _MAX_CHECKED: Final = 8
 _RUNS_ALREADY: Final = {
-    "check": "A check runs already: wait for it, or stop it",
-    "compare": "A comparison runs already: wait for it",
-    "export": "An export runs already: wait for it",
-    "serve": "A server runs already: stop it first",
-    "train": "A training runs already: wait for it, or stop it",
-    "watch": "A rule runs already: stop it first",
+    "check": "A check is already running: wait for it, or stop it",
+    "compare": "A comparison is already running: wait for it",
+    "export": "An export is already running: wait for it",
+    "serve": "A server is already running: stop it first",
+    "train": "A training is already running: wait for it, or stop it",
+    "watch": "A rule is already running: stop it first",
 }
 """Kinds of jobs of which only one runs at a time, with what is said about a second one."""
 
