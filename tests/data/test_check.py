@@ -151,6 +151,7 @@ def test_aspect_ratios_modes_and_rotation(data: Path) -> None:
 
     assert _ids(report, FindingKind.extreme_aspect) == ["a/long.png"]
     assert _ids(report, FindingKind.odd_size) == ["a/huge.png"]
+    assert "larger ones may show more" in report.of(FindingKind.odd_size).advice
     assert _ids(report, FindingKind.unusual_mode) == ["a/cmyk.jpg"]
     assert _ids(report, FindingKind.rotated) == ["a/turned.jpg"]
 
@@ -216,7 +217,9 @@ def test_check_of_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     assert identical is not None
     assert (identical.photos, len(identical.groups)) == (12, 5)
     assert len(_ids(report, FindingKind.wrong_extension)) == 10
-    assert report.of(FindingKind.small_class) is not None
+    assert report.of(FindingKind.small_class).advice.endswith(
+        "assay crossval: a test on so few photos is not reliable."
+    )
 
 
 def test_undecodable_file_names_are_reported(data: Path) -> None:

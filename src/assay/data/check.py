@@ -236,8 +236,8 @@ def _class_findings(counts: _ClassCounts) -> list[Finding]:
                 Severity.warning,
                 f"small classes, of fewer than {counted(counts.advised, 'photo')}: "
                 + join_names([f"{label} ({count})" for label, count in small.items()]),
-                f"Collect at least {counted(counts.advised, 'photo')} a class; until then judge by assay crossval, "
-                "since a single split of so few says little.",
+                f"Collect at least {counted(counts.advised, 'photo')} a class. Until then, measure the accuracy with "
+                "assay crossval: a test on so few photos is not reliable.",
             )
         )
     if present and max(present.values()) > MAX_CLASS_RATIO * min(present.values()):

@@ -278,7 +278,8 @@ def _size(photos: Sequence[ScannedImage]) -> Finding | None:
         FindingKind.odd_size,
         Severity.note,
         what=f"of a size far from the usual {usual:.0f} pixels",
-        advice="Check that they are of the same kind as the others; a classifier learns little from thumbnails.",
+        advice="Check that they are of the same kind as the others: smaller ones may be thumbnails, larger ones may "
+        "show more of the scene.",
     )
 
 
