@@ -34,7 +34,7 @@ def test_videos_of_the_project_and_of_the_users_folders_are_listed(home: Path, t
         SourceChoice(f"{home}/Downloads/x/y.webm", "Downloads/x/y.webm"),
         SourceChoice(f"{home}/Videos/trip.mkv", "Videos/trip.mkv"),
     )
-    assert found.cameras == (SourceChoice("0", "0"),)
+    assert found.cameras == ()
 
 
 def test_only_the_picture_of_a_camera_is_listed(home: Path, tmp_path: Path):

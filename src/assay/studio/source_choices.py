@@ -56,10 +56,7 @@ def source_choices(project: Path, added: Path, home: Path | None = None, cameras
 
 
 def _cameras(folder: Path) -> Iterator[SourceChoice]:
-    """Yield the cameras that Linux lists; elsewhere the first one, which may not exist."""
-    if not folder.is_dir():
-        yield SourceChoice("0", "0")
-        return
+    """Yield the cameras that Linux lists; elsewhere none, since whether there is one is not known."""
     for path in sorted(folder.glob("video*"), key=lambda path: (len(path.name), path.name)):
         try:
             # Other indices of a camera have no pictures, but data on them.
