@@ -271,6 +271,7 @@ def test_a_rule_offers_videos_and_the_classes_of_the_chosen_run(browser: Any, tw
                     arg=json.dumps(classes, separators=(",", ":")),
                 )
             page.select_option("#rule [name=label]", "green")
+            page.fill("#rule [name=source]", "0")
             assert "runs/colours/model.assay 0 --on 'green>0.9" in page.locator("#rule-command").inner_text()
             chosen = page.locator("#rule-choice")
             assert chosen.locator("option", has_text="clip.avi").get_attribute("value") == "./clip.avi"
