@@ -31,7 +31,7 @@ def search_photos(row: CandidateRow, splits: Mapping[str, int]) -> str:
         splits: number of photos by split. A candidate with a score on more photos than the validation photos was
             cross-validated: every training and validation photo was held out once.
     """
-    held_out = row.photos > splits.get("val", 0)
+    held_out = _is_cross_validated(row, splits)
     measured = text("search_cross_validated" if held_out else "search_validation", count=row.photos)
     return f"{text('balanced_accuracy')} {measured}" if row.balanced else measured
 
@@ -50,13 +50,33 @@ def search_sentence(report: Mapping[str, Any], candidates: list[CandidateRow], *
         candidates: of its search.
         cross_validated: whether the classifier was evaluated by cross-validation where there are no test photos.
     """
-    kept = [row for row in candidates if row.outcome == "kept" and row.accuracy is not None]
-    if not kept:
+    kept = _kept(candidates)
+    if kept is None:
         return ""
-    counts = {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
-    measured = f"{search_score(kept[-1])} {search_photos(kept[-1], counts)}"
+    counts = split_counts(report)
+    measured = f"{search_score(kept)} {search_photos(kept, counts)}"
     untested = "held-out" if cross_validated else SPLIT_TITLES["val"]
     return text("search_was", measured=measured, split=SPLIT_TITLES["test"] if counts.get("test") else untested)
+
+
+def is_chosen_on_folds(report: Mapping[str, Any], candidates: list[CandidateRow]) -> bool:
+    """Whether the candidate that a run kept was compared by cross-validation, see `search_photos`."""
+    kept = _kept(candidates)
+    return kept is not None and _is_cross_validated(kept, split_counts(report))
+
+
+def split_counts(report: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of photos of a report by split."""
+    return {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}
+
+
+def _kept(candidates: list[CandidateRow]) -> CandidateRow | None:
+    kept = [row for row in candidates if row.outcome == "kept" and row.accuracy is not None]
+    return kept[-1] if kept else None
+
+
+def _is_cross_validated(row: CandidateRow, splits: Mapping[str, int]) -> bool:
+    return row.photos > splits.get("val", 0)
 
 
 def _percent(share: float | None) -> str:
