@@ -31,7 +31,7 @@ from assay.bundle.archive import (
 from assay.bundle.info import MODEL_MEMBERS, BundleInfo, Precision, bundle_version, dump_info, parse_info
 from assay.bundle.model_card import render_model_card
 from assay.bundle.onnx_validation import check_onnx
-from assay.recipe.validation_text import describe_invalid
+from assay.recipe.validation_text import describe_first
 
 
 class Bundle:
@@ -217,7 +217,5 @@ def amend_bundle(
         # `pack_bundle` lists the new members.
         info = BundleInfo.model_validate({**dict(bundle.info), **changes, "members": {}})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "bundle"
-        raise BundleError(f"{bundle.path} cannot be changed so: {where}: {describe_invalid(first)}") from None
+        raise BundleError(f"{bundle.path} cannot be changed so: {describe_first(error, 'bundle')}") from None
     return pack_bundle(path or bundle.path, info, members)

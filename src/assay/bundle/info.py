@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from assay.bundle.archive import MODEL, MODEL_INT8
 from assay.recipe import LiveSpec, PreprocessSpec, ServeSpec
-from assay.recipe.validation_text import describe_invalid
+from assay.recipe.validation_text import describe_first
 
 FORMAT_VERSION = 2
 """Version of the bundle format; incremented by every change that affects predictions."""
@@ -154,11 +154,8 @@ def parse_info(text: bytes) -> BundleInfo:
     try:
         return BundleInfo.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "assay.json"
-        raise ValueError(
-            f"its assay.json does not fit format {newest}: {where}: {describe_invalid(first, json=True)}"
-        ) from None
+        problem = describe_first(error, "assay.json", json=True)
+        raise ValueError(f"its assay.json does not fit format {newest}: {problem}") from None
 
 
 def bundle_version(info: BundleInfo, weights: str, novelty: str | None = None, int8: str | None = None) -> str:

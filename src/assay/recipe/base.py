@@ -37,7 +37,7 @@ class Settings(BaseModel):
             if found is None or name not in cls.model_fields:
                 continue
             annotation = cls.model_fields[name].annotation
-            kinds = _types_in(annotation) if found is not value else _scalars_in(annotation)
+            kinds = _types_in(annotation) if found is not value else set(union_members(annotation))
             if bool not in kinds and kinds & {int, float}:
                 error = PydanticCustomError(
                     "bool_for_number",
@@ -67,13 +67,13 @@ def _types_in(annotation: Any) -> set[Any]:
     return set().union(*map(_types_in, parts)) if parts else {annotation}
 
 
-def _scalars_in(annotation: Any) -> set[Any]:
-    """Return the types of which a value itself can be, not those of the items of a list."""
+def union_members(annotation: Any) -> list[Any]:
+    """Return the types of which a value itself can be, not those of the items of a list; without their ranges."""
     if get_origin(annotation) is Annotated:
-        return _scalars_in(get_args(annotation)[0])
+        return union_members(get_args(annotation)[0])
     if get_origin(annotation) in {Union, types.UnionType}:
-        return set().union(*map(_scalars_in, get_args(annotation)))
-    return {annotation}
+        return [member for part in get_args(annotation) for member in union_members(part)]
+    return [annotation]
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -5,7 +5,7 @@ import re
 from datetime import date
 from typing import Final
 
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, ValidationError
 
 _LIST: Final = "must be a list, such as [a, b]"
 _MAPPING: Final = "must be names with values, such as {name: value}"
@@ -64,6 +64,19 @@ def describe_invalid(error: ErrorDetails, json: bool = False) -> str:
     if text is None:
         return _SUBJECT.sub(lambda found: "must " if "should" in found[0] else "", error["msg"])
     return _ONE.sub(r"1 \1", _EXAMPLE.sub(r"{\g<0>}", text).format(**error.get("ctx", {})))
+
+
+def describe_first(error: ValidationError, root: str, json: bool = False) -> str:
+    """Return the place and the description of the first problem: "preprocess.size: must be a whole number".
+
+    Args:
+        error: of pydantic.
+        root: place of a problem of the values as a whole.
+        json: as for `describe_invalid`.
+    """
+    first = error.errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"])) or root
+    return f"{where}: {describe_invalid(first, json)}"
 
 
 def as_yaml(value: object) -> str:

@@ -2,14 +2,13 @@
 
 import json
 import re
-import types
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel
 
 from assay.core.printable_text import strip_invisible
-from assay.recipe.base import closest_match
+from assay.recipe.base import closest_match, union_members
 
 _KUBERNETES: Final = re.compile(
     r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)", re.IGNORECASE
@@ -59,7 +58,7 @@ def _variables(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]
     for name, field in model.model_fields.items():
         variable = f"{prefix}{name.upper()}"
         yield variable, field.annotation
-        for kind in _parts(field.annotation):
+        for kind in union_members(field.annotation):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 yield from _variables(kind, f"{variable}__")
 
@@ -76,18 +75,9 @@ def _is_from_kubernetes(name: str, value: str) -> bool:
 
 def _json_example(annotation: Any) -> str | None:
     """Return JSON of a list or a group of settings; None for other types, whose variables are text."""
-    for kind in _parts(annotation):
+    for kind in union_members(annotation):
         if get_origin(kind) in {tuple, list}:
             return '["a", "b"]'
         if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return '{"name": "value"}'
     return None
-
-
-def _parts(annotation: Any) -> list[Any]:
-    """Return the members of a union, without the annotations of their ranges; of another type, itself."""
-    if get_origin(annotation) is Annotated:
-        return _parts(get_args(annotation)[0])
-    if get_origin(annotation) in {Union, types.UnionType}:
-        return [kind for part in get_args(annotation) for kind in _parts(part)]
-    return [annotation]
