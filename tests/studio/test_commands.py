@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from studio_projects import build_trained_project
+from waiting import wait_until
 
 from assay.data import read_manifest
 from assay.recipe import Recipe
@@ -54,17 +53,10 @@ def film(path: Path, *scenes: tuple[tuple[int, int, int], float]) -> Path:
     return path
 
 
-def until(found: Callable[[], bool], seconds: float = 90.0) -> None:
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.2)
-
-
 def test_runs_are_compared_on_the_same_photos(client: httpx.Client):
     assert client.post("/api/compare", json={"runs": "run-1"}).status_code == 400
     assert client.post("/api/compare", json={"runs": ["run-1", "run-2", "absent"]}).status_code == 200
-    until(lambda: "Comparison on the same photos" in client.get("/train/live").text)
+    wait_until(lambda: "Comparison on the same photos" in client.get("/train/live").text, 90)
     page = client.get("/train/live").text
     assert "assay compare runs/run-1 runs/run-2 --labels labels.csv --json" in page.replace("&#39;", "'")
     assert "no difference between the runs can be shown" in page or "more than chance" in page
@@ -87,7 +79,7 @@ def test_every_format_is_exported_and_agrees(client: httpx.Client, folder: Path)
     assert client.post("/api/export", json={"run": "run-1", "format": []}).status_code == 400
     assert client.post("/api/export", json={"run": "../run-1", "format": "onnx"}).status_code == 404
     assert client.post("/api/export", json={"run": "run-1", "format": [*FORMATS, "absent"]}).status_code == 200
-    until(lambda: "Written to" in client.get("/use/live?part=export").text)
+    wait_until(lambda: "Written to" in client.get("/use/live?part=export").text, 90)
     page = client.get("/use/live?part=export").text
     for name in FORMATS:
         assert f'<th scope="row">{name}</th>' in page
@@ -112,8 +104,8 @@ def test_one_format_is_exported_and_agrees(client: httpx.Client, folder: Path):
     assert "Export runs" in client.get("/jobs/live?here=train").text
     assert client.get("/jobs/live?here=use").text.strip() == ""
     assert client.get("/start/absent").status_code == 404
-    until(lambda: "models/run-2" in client.get("/use/live?part=export").text)
-    until(lambda: "0 labels differ" in client.get("/use/live?part=export").text)
+    wait_until(lambda: "models/run-2" in client.get("/use/live?part=export").text, 90)
+    wait_until(lambda: "0 labels differ" in client.get("/use/live?part=export").text, 90)
     assert list((folder / "models" / "run-2").rglob("*.onnx"))
     assert "disabled" not in client.get("/start/export").text
     assert client.get("/jobs/live?here=train").text.strip() == ""
@@ -127,7 +119,7 @@ def test_the_frames_of_a_video_are_imported_with_a_label(client: httpx.Client, f
     def labelled() -> list[str]:
         return [str(item.path) for item in read_manifest(folder / "labels.csv").samples if item.label == "toy"]
 
-    until(lambda: len(labelled()) >= 3)
+    wait_until(lambda: len(labelled()) >= 3, 90)
     assert all("photos/videos/walk/" in path for path in labelled())
     assert client.post("/api/video?name=walk.txt", content=b"x").status_code == 400
     client.post("/api/undo", json={})
@@ -143,8 +135,8 @@ def test_a_rule_on_a_video_runs_the_program_of_the_project(client: httpx.Client,
     for program in ("/bin/sh -c id", "../sign.sh"):
         assert client.post("/api/watch", json={**rule, "program": program}).status_code == 400
     assert client.post("/api/watch", json={**rule, "program": "./sign.sh on"}).status_code == 200
-    until(lambda: "green&gt;0.6 for 0.2s" in client.get("/use/live?part=rule").text.partition("Command")[0])
-    until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text)
+    wait_until(lambda: "green&gt;0.6 for 0.2s" in client.get("/use/live?part=rule").text.partition("Command")[0], 90)
+    wait_until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text, 90)
     assert "1 event." in client.get("/use/live?part=rule").text
     assert (folder / "sign.log").read_text() == "green on\n"
 
@@ -154,20 +146,20 @@ def test_a_rule_is_stopped_and_a_missing_video_is_a_sentence(client: httpx.Clien
     film(folder / "long.avi", (BLUE, 60))
     rule = {"run": "colours", "source": "long.avi", "label": "blue", "confidence": "0.5", "seconds": "0.1"}
     job = client.post("/api/watch", json=rule).json()["job"]
-    until(lambda: "1 event." in client.get("/use/live?part=rule").text)
+    wait_until(lambda: "1 event." in client.get("/use/live?part=rule").text, 90)
     assert client.post("/api/watch", json=rule).status_code == 400
     client.post(f"/api/jobs/{job}/stop", json={})
-    until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text)
+    wait_until(lambda: "Stop the rule" not in client.get("/use/live?part=rule").text, 90)
     assert client.post("/api/watch", json={**rule, "source": "absent.avi"}).status_code == 200
-    until(lambda: "absent.avi" in client.get("/use/live?part=rule").text.partition("<details")[0])
-    until(lambda: 'role="alert"' in client.get("/use/live?part=rule").text)
+    wait_until(lambda: "absent.avi" in client.get("/use/live?part=rule").text.partition("<details")[0], 90)
+    wait_until(lambda: 'role="alert"' in client.get("/use/live?part=rule").text, 90)
     assert json.loads((folder / ".studio" / "jobs" / f"{job}-watch" / "job.json").read_text())["kind"] == "watch"
 
 
 def test_a_rule_that_failed_is_removed(client: httpx.Client):
     rule = {"run": "colours", "source": "absent.avi", "label": "blue", "confidence": "0.5", "seconds": "0.1"}
     job = client.post("/api/watch", json=rule).json()["job"]
-    until(lambda: 'role="alert"' in client.get("/use/live?part=rule").text)
+    wait_until(lambda: 'role="alert"' in client.get("/use/live?part=rule").text, 90)
     page = client.get("/use/live?part=rule").text
     assert ">failed</span> absent.avi with colours" in page
     assert f'data-post="/api/jobs/{job}/remove"' in page

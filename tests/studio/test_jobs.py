@@ -4,12 +4,12 @@ import errno
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from assay.core.errors import UsageError
 from assay.core.locks import try_lock
@@ -18,11 +18,13 @@ from assay.studio.jobs import Job, JobStatus, JobStore
 
 
 def wait(store: JobStore, true: Callable[[], bool], seconds: float = 90.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
+    def is_true_or_refresh() -> bool:
+        if true():
+            return True
         store.refresh()
-        time.sleep(0.05)
+        return False
+
+    wait_until(is_true_or_refresh, seconds)
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import io
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from studio_projects import paint
+from waiting import wait_until
 
 from assay.core.errors import AssayError
 from assay.studio.thumbnails import SIDE, ThumbnailCache
@@ -43,10 +43,7 @@ def test_all_are_made_in_the_background(cache: ThumbnailCache, photos: list[tupl
     photos[3][0].write_bytes(b"no photo")
     cache.prepare(photos)
     wanted = {key for _, key in photos} - {photos[3][1]}
-    end = time.monotonic() + 20
-    while {key for key in wanted if cache.cached(key)} != wanted:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: {key for key in wanted if cache.cached(key)} == wanted, 20)
 
 
 def test_the_background_goes_on_behind_the_last_request(
@@ -67,10 +64,7 @@ def test_the_background_goes_on_behind_the_last_request(
     assert reached.wait(20)
     cache.request(*photos[8]).result(20)
     held.set()
-    end = time.monotonic() + 20
-    while len(made) < len(photos):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: len(made) >= len(photos), 20)
     keys = [key for _, key in photos]
     assert made == [keys[0], keys[8], *keys[9:], *keys[1:8]]
 
