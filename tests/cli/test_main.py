@@ -67,6 +67,13 @@ def test_errors_of_options_are_in_plain_words(assay, arguments: list[str], messa
     assert message in " ".join(result.err.replace("│", " ").split())
 
 
+@pytest.mark.parametrize("arguments", [["check", ""], ["serve", "m.assay", "--host", ""], [""]])
+def test_an_empty_argument_is_refused(assay, arguments: list[str]):
+    result = assay(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("assay: an argument is empty")
+
+
 def test_ctrl_c_is_reported():
     code = (
         "import os, signal, sys; from assay.cli.main import app, main\n"

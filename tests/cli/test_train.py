@@ -48,6 +48,16 @@ def test_training_prints_splits_epochs_and_result(assay, colours: Path, run: Pat
     assert "warning: fewer than 100 photos of blue, red" in result.out
 
 
+def test_emulated_bf16_gives_a_warning_before_training(
+    assay, colours: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    settings = ["--set", "train.precision=bf16", "--set", "train.epochs=1", "--set", "train.device=cpu"]
+    result = assay("train", colours, "-r", run / "recipe.yaml", *settings, "--run", tmp_path / "run")
+    assert result.code == 0
+    assert result.out.index("warning: train.precision is bf16") < result.out.index("epoch 1/1")
+
+
 def test_only_json_on_standard_output(assay, colours: Path, run: Path, tmp_path: Path):
     result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run", "--json")
     values = json.loads(result.out)

@@ -123,6 +123,8 @@ def test_folder_in_use_is_rejected(colours: Path, tiny: Recipe, tmp_path: Path):
 def test_resuming_another_folder_is_rejected(tmp_path: Path):
     with pytest.raises(UsageError, match="holds no run"):
         resume_training(tmp_path)
+    with pytest.raises(UsageError, match="there is no folder"):
+        resume_training(tmp_path / "absent")
 
 
 def test_evaluation_of_a_bundle_on_its_own_test_split(trained: TrainResult, tmp_path: Path):

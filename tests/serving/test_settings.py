@@ -40,6 +40,8 @@ def test_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     [
         ({"listen": {"port": "x"}}, "port (ASSAY_SERVE_LISTEN__PORT) cannot be used: must be a whole number"),
         ({"listen": {"prt": 1}}, "prt (ASSAY_SERVE_LISTEN__PRT) cannot be used: no setting has this name"),
+        ({"listen": {"host": "a b"}}, "host (ASSAY_SERVE_LISTEN__HOST) cannot be used: must be an address or a host"),
+        ({"listen": {"host": "http://a"}}, "host (ASSAY_SERVE_LISTEN__HOST) cannot be used: must be an address or a"),
         ({"listen": {"allowed_hosts": "x"}}, "allowed-hosts (ASSAY_SERVE_LISTEN__ALLOWED_HOSTS) cannot be used: must"),
         ({"listen": {"root_path": "a"}}, "root-path (ASSAY_SERVE_LISTEN__ROOT_PATH) cannot be used: must be empty"),
         ({"limits": {"tiers": {"A B": {}}}}, "A B (ASSAY_SERVE_LIMITS__TIERS__A B) cannot be used: must be lower"),

@@ -1,5 +1,6 @@
 """What the page shows of a run agrees with its predictions."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from assay.bundle import Bundle, amend_bundle
 from assay.core.errors import AssayError, UsageError
 from assay.evaluation.predictions import Predictions
+from assay.pipeline import Run
 from assay.studio.errors import NotFoundError
 from assay.studio.project import Project
 from assay.studio.runs import RunStore, cell_photos, matrix_rows, threshold_curve
@@ -94,11 +96,19 @@ def test_photos_of_folds_that_chose_a_fine_tuned_network_are_told_from_those_it_
     assert photos_used(report, cross_validated=True, chosen_on_folds=True).startswith("47 photos were used")
 
 
+def untested(store: RunStore) -> None:
+    """Remove the evaluation of a run on its test photos."""
+    shutil.rmtree(Run(store.path("run-1")).evaluation("test"))
+
+
 def test_a_run_is_cross_validated_if_its_classifier_says_so(store: RunStore):
     assert not store.is_cross_validated("run-1")
     amend_bundle(Bundle.open(store.bundle("run-1")), {"metrics": {"confidence": {"cross_validated": True}}})
     assert store.is_cross_validated("run-1")
+    untested(store)
+    assert store.summary("run-1").split == "held-out"
     store.bundle("run-1").write_bytes(b"damaged")
+    assert store.summary("run-1").split == "validation"
     assert not store.is_cross_validated("run-1")
     with pytest.raises(NotFoundError):
         store.is_cross_validated("run-9")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from assay.core.errors import UsageError
+from assay.studio.folder_browser import existing_folder, new_folder, view_folder
 from assay.studio.project import Project
-from assay.studio.recent_projects import existing_folder, new_folder, view_folder
 from assay.studio.system_folders import is_system_folder
 
 SYSTEM = ("/", "/etc", "/etc/ssl", "/usr", "/usr/share", "/proc", "/sys", "/dev", "/bin", "/boot", "/lib", "/var/log")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from process_memory import peak_memory
 
 from assay.serving.http_limits import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from assay.serving.supervisor import WorkerConfig
@@ -40,11 +41,6 @@ def photo() -> bytes:
     stream = io.BytesIO()
     Image.effect_noise((500, 400), 80).convert("RGB").save(stream, "JPEG", quality=95)
     return stream.getvalue()
-
-
-def _memory(pid: int, kind: str = "VmHWM") -> int:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.findall(rf"{kind}:\s+(\d+)", status)[0]) * 1024
 
 
 def _form(photo: bytes) -> bytes:
@@ -102,7 +98,7 @@ _ENDLESS = {
 @pytest.mark.parametrize("path", [b"/classify", b"/live", b"/nowhere", b"/v2/models/colours/infer"])
 @pytest.mark.parametrize(("start", "piece"), _ENDLESS.values(), ids=_ENDLESS.keys())
 def test_chunk_framing_is_bounded(running, start: bytes, piece: bytes, path: bytes):
-    before, sent = _memory(running.process.pid), 0
+    before, sent = peak_memory(running.process.pid), 0
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         head = _post(b"", path=path, length=_CHUNKED)
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -111,7 +107,7 @@ def test_chunk_framing_is_bounded(running, start: bytes, piece: bytes, path: byt
                 connection.sendall(piece)
                 sent += len(piece)
     assert sent < 100 * 2**20
-    assert _memory(running.process.pid) - before < _GROWTH
+    assert peak_memory(running.process.pid) - before < _GROWTH
 
 
 def test_trailers_are_accepted_and_dropped(running, photo: bytes):
@@ -298,7 +294,7 @@ def test_blank_lines_do_not_keep_a_connection_open(running):
 
 
 def test_pipelined_requests_are_parsed_one_at_a_time(running, photo: bytes):
-    before = _memory(running.process.pid)
+    before = peak_memory(running.process.pid)
     assert _talk(running.port, _LIVE * 3000, answers=3000, seconds=30) == [200] * 3000
     mixed = (_post(_form(photo)) + _LIVE) * 10
     assert _talk(running.port, mixed, answers=20) == [200] * 20
@@ -306,7 +302,7 @@ def test_pipelined_requests_are_parsed_one_at_a_time(running, photo: bytes):
     assert _talk(running.port, *cut, answers=20) == [200] * 20
     small = _post(_chunked(_form(_small()), 500) + b"0\r\n\r\n", length=_CHUNKED)
     assert _talk(running.port, small * 50, answers=50) == [200] * 50
-    assert _memory(running.process.pid) - before < _GROWTH
+    assert peak_memory(running.process.pid) - before < _GROWTH
 
 
 @pytest.mark.parametrize("cut", range(1, len(_LIVE)))
@@ -356,13 +352,13 @@ _ROUNDS = 12
 
 def test_clients_that_do_not_read_are_disconnected(running, eventually, photo: bytes):
     pid = running.process.pid
-    files, before = _files(pid), _memory(pid)
+    files, before = _files(pid), peak_memory(pid)
     with _deaf(running.port, 6, _LARGE, _ROUNDS):
         with running.client() as client:
             assert client.post("/classify", files={"image": ("a", photo)}).status_code == 200
         assert _files(pid) >= files + 6
         eventually(lambda: _files(pid) <= files + 1, 20)
-    assert _memory(pid) - before < _GROWTH
+    assert peak_memory(pid) - before < _GROWTH
 
 
 def test_slow_reader_gets_the_whole_response(running):

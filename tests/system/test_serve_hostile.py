@@ -7,10 +7,10 @@ import socket
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from process_memory import peak_memory
 
 _GROWTH = 256 * 2**20
 
@@ -18,14 +18,6 @@ _GROWTH = 256 * 2**20
 @pytest.fixture(scope="module")
 def running(serve_colours):
     return serve_colours()
-
-
-def _memory(pid: int) -> int:
-    """Peak of the memory that a process has held, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("the system does not tell")
 
 
 def _png(width: int, height: int, data: bytes = b"", *, depth: int = 8, colour: int = 2) -> bytes:
@@ -100,7 +92,7 @@ def _mutated(count: int) -> Iterator[bytes]:
 def test_malicious_files_do_not_make_the_server_fail_or_grow(running, painted):
     with running.client() as client:
         assert client.post("/classify", files={"image": ("a", painted())}).status_code == 200
-        before = _memory(running.process.pid)
+        before = peak_memory(running.process.pid)
         seen: dict[int, int] = {}
         for path in ("/classify", "/classify?detail=1&explain=1"):
             for photo in _odd_ones(painted):
@@ -113,7 +105,7 @@ def test_malicious_files_do_not_make_the_server_fail_or_grow(running, painted):
             seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
         assert client.post("/classify", files={"image": ("a", painted())}).status_code == 200
     assert min(seen[200], seen[400]) > 30
-    assert _memory(running.process.pid) - before < _GROWTH
+    assert peak_memory(running.process.pid) - before < _GROWTH
 
 
 _HEAD = b"POST /classify HTTP/1.1\r\nHost: localhost\r\n"

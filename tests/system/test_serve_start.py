@@ -56,7 +56,7 @@ def test_addresses_that_cannot_be_used_are_reported(bundle: Path, capsys):
     assert (
         "there is no address nowhere.invalid" in _refused(capsys, bundle, "--host", "nowhere.invalid", "--no-auth")[1]
     )
-    assert "must not be empty" in _refused(capsys, bundle, "--host", "")[1]
+    assert "an argument is empty" in _refused(capsys, bundle, "--host", "")[1]
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
         assert "Address already in use" in _refused(capsys, bundle, "--host", "[::1]", "--port", port)[1]
@@ -72,6 +72,22 @@ def test_variable_that_no_setting_reads_gives_a_warning(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("warning: ASSAY_SERVE_WORKERS is not read: no setting has this name; the nearest is")
+
+
+def test_keys_without_tls_on_a_network_give_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def warnings(*arguments: str) -> list[str]:
+        with pytest.raises(SystemExit):
+            main(["serve", str(tmp_path / "none.assay"), "--port", "0", *arguments])
+        return [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+
+    (warning,) = warnings("--host", _EVERYWHERE, "--auth")
+    assert "unencrypted" in warning
+    assert warnings("--host", _EVERYWHERE, "--no-auth") == []
+    assert warnings("--auth") == []
+    monkeypatch.setenv("ASSAY_SERVE_AUTH__PROXIES", '["10.0.0.0/8"]')
+    assert warnings("--host", _EVERYWHERE, "--auth") == []
 
 
 _SLOW_WORKER = """

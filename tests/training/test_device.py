@@ -8,7 +8,7 @@ import torch
 from assay.core.cpu import bf16_instructions
 from assay.core.errors import UsageError
 from assay.recipe import TrainSpec
-from assay.training.device import Device, available_devices, deterministic_algorithms, select_device
+from assay.training.device import Device, available_devices, deterministic_algorithms, precision_warning, select_device
 
 
 def test_cpu_is_always_available_and_last():
@@ -60,3 +60,15 @@ def test_deterministic_kernels_are_used_on_a_gpu_and_restored():
     assert not torch.are_deterministic_algorithms_enabled()
     with deterministic_algorithms(Device("cpu", "32")):
         assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_bf16_without_instructions_for_it_gives_a_warning(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert "train.precision=auto" in (precision_warning(TrainSpec(device="cpu", precision="bf16")) or "")
+    assert precision_warning(TrainSpec(device="cpu", precision="auto")) is None
+    assert precision_warning(TrainSpec(device="cpu", precision="32")) is None
+
+
+@pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bf16")
+def test_bf16_with_instructions_for_it_gives_no_warning():
+    assert precision_warning(TrainSpec(device="cpu", precision="bf16")) is None

@@ -31,7 +31,7 @@ from assay.cli.server_admin import keys, request_log
 from assay.cli.studio import studio
 from assay.cli.train import train
 from assay.cli.watch import watch
-from assay.core.errors import AssayError, missing_extra_message
+from assay.core.errors import AssayError, UsageError, missing_extra_message
 from assay.core.event_log import environment_event_log
 from assay.core.files import cache_folder
 from assay.core.printable_text import printable_lines
@@ -144,6 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> None:
     prepare_streams()
     try:
+        _check_not_empty(sys.argv[1:] if arguments is None else arguments)
         # Matplotlib and torch share the cache folder of Assay unless the user chose another.
         os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
@@ -168,6 +169,12 @@ def _run(arguments: list[str] | None) -> None:
             raise
         print_error(sentence)
         sys.exit(error.exit_code if isinstance(error, AssayError) else 1)
+
+
+def _check_not_empty(arguments: list[str]) -> None:
+    """Raise UsageError if an argument is empty: as a path it would mean the current folder."""
+    if "" in arguments:
+        raise UsageError("an argument is empty, as from a shell variable that is not set: give it, or leave it out")
 
 
 def _error_message(error: Exception) -> str | None:

@@ -15,7 +15,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from assay.image.ignore_rules import SkippedFiles
     from assay.inference import Classifier, Failure, Prediction
@@ -121,7 +121,7 @@ def predict(
 
 def _require_no_containers(inputs: list[str], out: str | None) -> None:
     """Raise UsageError, with the options to add, for inputs and outputs that only --cluster reads and writes."""
-    from assay.image.input_paths import CONTAINER_SUFFIXES
+    from assay.image.input_paths import CONTAINER_SUFFIXES, contains_photos
 
     if out is not None and _is_url(out):
         raise UsageError(f"--out {out}: only --cluster writes to URLs: add --cluster local")
@@ -131,7 +131,7 @@ def _require_no_containers(inputs: list[str], out: str | None) -> None:
             kind = "a URL"
         elif path.suffix.casefold() in CONTAINER_SUFFIXES and path.is_file():
             kind = f"a {path.suffix.casefold().removeprefix('.')} file"
-        elif path.is_dir() and _contains_only(path, CONTAINER_SUFFIXES):
+        elif path.is_dir() and not contains_photos(path) and _has_containers(path):
             kind = "a folder of Parquet or tar files"
         else:
             continue
@@ -142,15 +142,10 @@ def _is_url(name: str) -> bool:
     return "://" in name and not Path(name).exists()
 
 
-def _contains_only(folder: Path, suffixes: "Container[str]") -> bool:
-    """Whether a folder contains no photos, but files with these suffixes."""
-    from assay.image.input_paths import expand_image_paths
+def _has_containers(folder: Path) -> bool:
+    from assay.image.input_paths import CONTAINER_SUFFIXES
 
-    try:
-        expand_image_paths([str(folder)])
-    except UsageError:
-        return any(path.suffix.casefold() in suffixes for path in folder.rglob("*"))
-    return False
+    return any(path.suffix.casefold() in CONTAINER_SUFFIXES for path in folder.rglob("*"))
 
 
 def _check_output(out: Path, *, json: bool) -> None:

@@ -174,7 +174,7 @@ def serve(
     }
     typed = _without_unset(options)
     settings = _with_auth_default(ServeSettings.read(typed), typed)
-    for sentence in ServeSettings.ignored():
+    for sentence in [*ServeSettings.ignored(), *_unencrypted_keys(settings)]:
         echo(f"warning: {sentence}", err=True)
     sources = [ModelSource.parse(model) for model in models]
     with open_listening_socket(settings.listen) as listening:
@@ -250,3 +250,14 @@ def _with_auth_default(settings: "ServeSettings", typed: Options) -> "ServeSetti
         )
     typed["auth"] = {**typed.get("auth", {}), "required": required}
     return ServeSettings.read(typed)
+
+
+def _unencrypted_keys(settings: "ServeSettings") -> list[str]:
+    """Return a warning if API keys come over the network without TLS and without a known proxy."""
+    from assay.serving.auth.origin_policy import is_loopback
+
+    listen, auth = settings.listen, settings.auth
+    if not auth.required or settings.tls.on or auth.proxies or is_loopback(listen.host):
+        return []
+    way = "give --tls-cert and --tls-key, or name a proxy that has TLS in ASSAY_SERVE_AUTH__PROXIES"
+    return [f"API keys and photos reach {listen.host} unencrypted: {way}"]

@@ -7,6 +7,7 @@ from assay.cli.console import echo_text
 if TYPE_CHECKING:
     from assay.core.event_log import EventLog
     from assay.core.progress import Progress
+    from assay.data import Dataset
     from assay.pipeline import TrainCallbacks
     from assay.pipeline.auto import FineTuningPlan
     from assay.recipe import Recipe
@@ -21,6 +22,11 @@ def training_callbacks(
     from assay.cli.training_output import EpochPrinter, describe_data, print_candidate, print_head_fit, print_plan
     from assay.core.event_log import environment_event_log
     from assay.pipeline import TrainCallbacks
+
+    def on_data(dataset: "Dataset") -> None:
+        lines = [describe_data(dataset, recipe.data.min_images_per_class)]
+        lines += [f"warning: {sentence}" for sentence in _setting_warnings(recipe)]
+        echo_text("\n".join(lines) + "\n")
 
     clock = None
     if profile:
@@ -39,7 +45,7 @@ def training_callbacks(
 
     return TrainCallbacks(
         progress,
-        on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.min_images_per_class) + "\n"),
+        on_data=on_data,
         on_epoch=lambda row: printer(networks[-1], row, trained[-1]),
         on_candidate=lambda candidate: print_candidate(candidate, recipe.train.objective),
         on_plan=on_plan,
@@ -69,7 +75,7 @@ def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") ->
             "data",
             classes=list(dataset.classes),
             splits={split: len(dataset.part(split)) for split in SPLITS},
-            warnings=list(dataset.warnings),
+            warnings=[*dataset.warnings, *_setting_warnings(recipe)],
         ),
         on_epoch=lambda row: log.write("epoch", **asdict(row)),
         on_try=lambda name: log.write("trying", name=name),
@@ -77,3 +83,11 @@ def _event_callbacks(log: "EventLog", progress: "Progress", recipe: "Recipe") ->
         on_search_end=lambda: log.write("search_end"),
         on_plan=lambda plan: log.write("plan", seconds=plan.seconds, epochs=plan.recipe.train.epochs),
     )
+
+
+def _setting_warnings(recipe: "Recipe") -> list[str]:
+    from assay.training.device import precision_warning
+    from assay.training.feature_extraction import uses_cached_embeddings
+
+    warning = None if uses_cached_embeddings(recipe) else precision_warning(recipe.train)
+    return [] if warning is None else [warning]

@@ -13,6 +13,17 @@ CONTAINER_SUFFIXES: Final = frozenset({".parquet", ".pq", ".tar"})
 """Suffixes of files that contain many photos, which predictions in partitions read."""
 
 
+def contains_photos(folder: Path, excluded: Collection[Path] = ()) -> bool:
+    """Return whether a folder has photos, other than the resolved paths `excluded`, in itself or its subfolders.
+
+    A subfolder that cannot be read counts as one with photos, since that is to be reported.
+
+    Raises:
+        AssayError: the folder cannot be read.
+    """
+    return next(_walk(folder, SkippedFiles(), excluded), None) is not None
+
+
 def expand_image_paths(
     inputs: Sequence[str], exclude: Collection[Path] = (), skipped: SkippedFiles | None = None
 ) -> Iterator[Path]:
@@ -41,7 +52,7 @@ def expand_image_paths(
             raise UsageError("the path of a photo is empty: give a file or a folder, or . for this folder")
         path = Path(name)
         if path.is_dir():
-            if next(_walk(path, SkippedFiles(), excluded), None) is None:
+            if not contains_photos(path, excluded):
                 raise UsageError(f"{name} contains no photos: give another folder, or files")
             folders.append(path)
             order[path] = None

@@ -31,7 +31,8 @@ from assay.inference.inputs import (
     run_streams,
 )
 from assay.inference.model_loader import ModelLoader
-from assay.inference.prediction import Failure, Prediction, classifier_html, softmax
+from assay.inference.notebook_views import classifier_html
+from assay.inference.prediction import Failure, Prediction, softmax
 from assay.inference.workload import EngineSetup, Workload, check_workload, default_setup
 from assay.inference.workload_measurement import TRIALS, WorkloadBenchmark
 

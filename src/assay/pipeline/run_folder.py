@@ -147,6 +147,8 @@ class Run:
             UsageError: the folder holds no run.
         """
         run = cls(folder)
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}: give that of a run of `assay train`")
         if _is_uninitialized(folder):
             raise UsageError(_UNINITIALIZED.format(folder=folder))
         if run._state.is_file() and not run.recipe_file.exists():

@@ -15,7 +15,7 @@ from assay.core.errors import UsageError
 from assay.data.tar_shards import SHARD_SUFFIX, members
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import IMAGE_SUFFIXES
-from assay.image.input_paths import CONTAINER_SUFFIXES, expand_image_paths
+from assay.image.input_paths import CONTAINER_SUFFIXES, contains_photos, expand_image_paths
 from assay.inference.classifier import BATCH_SIZE
 from assay.inference.prediction_tables import unicode_path
 from assay.scale import storage
@@ -108,13 +108,9 @@ def _is_container(name: str) -> bool:
 def _replace_container_folder(name: str) -> list[str]:
     """Return the Parquet and tar files of a local folder that contains no photos, otherwise the name itself."""
     path = Path(name)
-    if not name or not path.is_dir():
+    if not name or not path.is_dir() or contains_photos(path):
         return [name]
-    try:
-        expand_image_paths([name])
-    except UsageError:
-        return _container_files(path) or [name]
-    return [name]
+    return _container_files(path) or [name]
 
 
 def _container_files(folder: Path) -> list[str]:

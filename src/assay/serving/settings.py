@@ -5,6 +5,7 @@ takes precedence.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +63,18 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 _ROOT_PATH_RULE = "must be empty, or begin with a slash and not end with one, such as /assay"
 
 
+_HOST_CHARACTERS = re.compile(r"[\w.:%-]+")
+"""Of names, IPv4 and IPv6 addresses, with the zone of the latter."""
+
+
 def _without_brackets(host: str) -> str:
     """Return a host name or address; IPv6 addresses may be in the brackets of a URL."""
     if not host:
         raise ValueError("must not be empty; 0.0.0.0 means all addresses of this machine")
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not _HOST_CHARACTERS.fullmatch(host):
+        raise ValueError(f"must be an address or a host name, such as 127.0.0.1 or photos.example, not {host!r}")
+    return host
 
 
 class ListenSettings(Settings):

@@ -10,9 +10,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from assay.core.errors import UsageError
+from assay.studio.folder_browser import existing_folder, new_folder, places, view_folder
 from assay.studio.http import read_json, text_field, workspace_of
 from assay.studio.pages import render
-from assay.studio.recent_projects import existing_folder, new_folder, places, view_folder
 from assay.studio.workspace import Workspace
 
 

@@ -192,7 +192,7 @@ class RunStore:
                     finished=(path.parent / _REPORT).is_file(),
                     bundle=bundle,
                     photos=int(metrics["count"]),
-                    split=SPLIT_TITLES[split],
+                    split="held-out" if split == "val" and self.is_cross_validated(name) else SPLIT_TITLES[split],
                     accuracy=metrics["accuracy"],
                     low=interval[0],
                     high=interval[1],

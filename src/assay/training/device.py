@@ -64,6 +64,16 @@ def select_device(spec: TrainSpec, *, on_embeddings: bool = False) -> Device:
     return Device(kind, _fastest_precision(kind) if spec.precision == "auto" else spec.precision)
 
 
+def precision_warning(spec: TrainSpec) -> str | None:
+    """Return a warning if the recipe requests bf16 on a CPU that only emulates it; None: it does not."""
+    if spec.precision != "bf16" or select_device(spec).kind != "cpu" or _fastest_precision("cpu") == "bf16":
+        return None
+    return (
+        "train.precision is bf16, but this processor has no instructions for it: training takes several times as "
+        "long as in 32 bits; set train.precision=auto"
+    )
+
+
 def available_devices() -> tuple[DeviceKind, ...]:
     """Return the kinds of device that are available, fastest first."""
     kinds: list[DeviceKind] = ["cpu"]
