@@ -23,6 +23,7 @@ from assay.cli.experiments import compare, crossval, tune, variants
 from assay.cli.explain import explain
 from assay.cli.export import export
 from assay.cli.fetch import fetch
+from assay.cli.help_text import use_plain_words, use_type_words
 from assay.cli.info import info
 from assay.cli.predict import predict
 from assay.cli.recipes import recipes
@@ -51,6 +52,19 @@ class _Commands(TyperGroup):
         """Parse the options before the command."""
         with _safe_usage_errors():
             return super().make_context(*args, **settings)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a name, with its help in plain words."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            use_plain_words(command, ctx)
+        return command
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the options before the command."""
+        parameters = super().get_params(ctx)
+        use_type_words(parameters)
+        return parameters
 
     def invoke(self, ctx: Any) -> Any:
         """Parse the command's arguments and run it."""
