@@ -13,6 +13,7 @@ from assay.core.text_layout import (
     format_percent,
     shorten,
     shorten_names,
+    wrap,
 )
 
 
@@ -80,3 +81,12 @@ def test_columns_align_with_wide_characters():
     lines = align_columns([["", "x"], ["電池", "10"], ["ab", "3"]]).splitlines()
     assert [display_width(line) for line in lines] == [8, 8, 8]
     assert align_columns([["a", "b"], ["ccc", "d"]], right=False) == "a    b\nccc  d"
+
+
+@given(st.lists(st.sampled_from(["26 of 30 photos", "(86.7 %)", "are", "100.0 %", "correct."]), min_size=1))
+def test_a_number_and_its_percent_sign_stay_on_one_line(words: list[str]):
+    text = " ".join(words)
+    lines = wrap(text, 24).splitlines()
+    assert " ".join(lines) == text
+    assert max(map(len, lines)) <= 24
+    assert not [line for line in lines if line.startswith("%")]

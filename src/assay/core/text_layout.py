@@ -1,5 +1,6 @@
 """Text for people: formatted numbers, shortened names, and columns aligned by their width on a terminal."""
 
+import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -87,6 +88,12 @@ def join_names(names: Sequence[str], most: int = 10) -> str:
     """Join names with commas; of more than `most`, the first ones and the number of others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def wrap(text: str, width: int = 100) -> str:
+    """Return a text in lines of at most `width` characters; a number and its percent sign stay on one line."""
+    joined = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    return textwrap.fill(joined, width, break_long_words=False).replace("\N{NO-BREAK SPACE}%", " %")
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) -> str:

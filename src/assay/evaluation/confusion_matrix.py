@@ -1,6 +1,5 @@
 """The confusion matrix: counts, shares and text tables."""
 
-import textwrap
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -15,6 +14,7 @@ from assay.core.text_layout import (
     format_percent,
     shorten,
     shorten_names,
+    wrap,
 )
 from assay.evaluation.metrics import confusion_counts
 from assay.evaluation.predictions import FloatArray, IntArray, Predictions
@@ -101,7 +101,7 @@ class ConfusionMatrix:
             self._table(counts),
             "Percent of each row",
             self._table(shares),
-            textwrap.fill(help_text, width=100, break_long_words=False),
+            wrap(help_text),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -145,7 +145,7 @@ class ConfusionMatrix:
             align_columns(mistakes),
             f"Classes with the largest share of mistakes ({len(classes) - 1} of {len(worst)} with mistakes)",
             align_columns(classes),
-            textwrap.fill(self.summary(), width=100, break_long_words=False),
+            wrap(self.summary()),
         ]
         return "\n\n".join(parts) + "\n"
 
