@@ -429,9 +429,9 @@ def test_worker_completes_accepted_requests_after_its_parent_is_killed(
     """The parent dies while its worker starts: it hears no more that the worker is ready."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=64)
     port = listening.getsockname()[1]
-    config = WorkerConfig(
-        {"request_log": {"url": "none"}, "auth": {"required": False}}, [str(make_bundle())], listening.fileno()
-    )
+    received, sent = os.pipe()
+    settings = {"request_log": {"url": "none"}, "auth": {"required": False}}
+    config = WorkerConfig(settings, [str(make_bundle())], listening.fileno(), sent)
     environ = {
         **os.environ,
         "ASSAY_STATE": str(tmp_path),
@@ -440,16 +440,16 @@ def test_worker_completes_accepted_requests_after_its_parent_is_killed(
     worker = subprocess.Popen(
         [sys.executable, "-m", "assay.serving.worker"],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        pass_fds=[listening.fileno()],
+        pass_fds=[listening.fileno(), sent],
         env=environ,
     )
     assert worker.stdin is not None
-    assert worker.stdout is not None
     worker.stdin.write(config.to_line().encode())
     worker.stdin.flush()
-    worker.stdout.close()
+    os.close(sent)
+    os.close(received)
     listening.close()
     seen: list[list[int]] = []
     clients = [

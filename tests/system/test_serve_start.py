@@ -1,5 +1,6 @@
 """Start-up of `assay serve`, and its errors."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -7,10 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
+from waiting import wait_until
 
 from assay.cli.main import main
 
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that it is refused
 
 
@@ -88,6 +92,21 @@ def test_keys_without_tls_on_a_network_give_a_warning(
     assert warnings("--auth") == []
     monkeypatch.setenv("ASSAY_SERVE_AUTH__PROXIES", '["10.0.0.0/8"]')
     assert warnings("--host", _EVERYWHERE, "--auth") == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_lines_of_requests_are_on_standard_output(bundle: Path, tmp_path: Path, workers: str):
+    output = tmp_path / "output"
+    command = [sys.executable, "-m", "assay", "serve", str(bundle), "--workers", workers]
+    with output.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=subprocess.PIPE) as server:
+        try:
+            wait_until(lambda: _ADDRESS.search(output.read_text(encoding="utf-8")))
+            address = _ADDRESS.search(output.read_text(encoding="utf-8"))[0]
+            answer = httpx.post(f"{address}/classify", files={"image": ("a", b"no photo")}, trust_env=False, timeout=30)
+            wait_until(lambda: answer.headers["x-request-id"] in output.read_text(encoding="utf-8"))
+        finally:
+            server.terminate()
+            server.communicate()
 
 
 _SLOW_WORKER = """

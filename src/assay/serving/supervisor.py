@@ -1,6 +1,7 @@
 """Start, monitor and restart several worker processes that share a listening socket."""
 
 import json
+import os
 import selectors
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from assay.core.errors import AssayError
@@ -33,10 +34,12 @@ class WorkerConfig:
     """`PATH` or `NAME=PATH`."""
     socket: int
     """File descriptor of the listening socket."""
+    messages: int = -1
+    """File descriptor of the pipe to the parent; each worker has its own."""
 
     def to_line(self) -> str:
         """Return a line for the worker's standard input."""
-        return json.dumps([self.options, list(self.models), self.socket], default=str) + "\n"
+        return json.dumps([self.options, list(self.models), self.socket, self.messages], default=str) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> "WorkerConfig":
@@ -47,6 +50,7 @@ class WorkerConfig:
 @dataclass(slots=True)
 class _Worker:
     process: subprocess.Popen[str]
+    messages: IO[str]
     since: float
     ready: bool = False
     stopping: bool = False
@@ -101,29 +105,32 @@ class WorkerSupervisor:
         self._reload = True
 
     def _spawn(self) -> None:
-        number = self.listening.fileno()
+        # Standard output is that of the server: the lines of requests go there.
+        received, sent = os.pipe()
         process = subprocess.Popen(  # noqa: S603 - our own module
             _WORKER_COMMAND,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            pass_fds=[number],
+            pass_fds=[self.listening.fileno(), sent],
             process_group=0,
         )
-        worker = _Worker(process, time.monotonic())
-        _stream(process.stdin).write(self.config.to_line())
-        _stream(process.stdin).flush()
+        os.close(sent)
+        worker = _Worker(process, os.fdopen(received, encoding="utf-8"), time.monotonic())
+        if process.stdin is not None:
+            process.stdin.write(replace(self.config, messages=sent).to_line())
+            process.stdin.flush()
         self._running.append(worker)
-        self._selector.register(_stream(process.stdout), selectors.EVENT_READ, worker)
+        self._selector.register(worker.messages, selectors.EVENT_READ, worker)
 
     def _poll(self) -> None:
         """Read the messages of workers, for up to a poll interval."""
         for key, _ in self._selector.select(_POLL_INTERVAL):
             worker: _Worker = key.data
-            line = _stream(worker.process.stdout).readline()
+            line = worker.messages.readline()
             if not line:
                 self._selector.unregister(key.fileobj)
+                worker.messages.close()
             elif line.startswith(READY):
                 self._on_ready(worker, json.loads(line[len(READY) :]))
             elif line.startswith(RELOADED):
@@ -180,9 +187,3 @@ class WorkerSupervisor:
         for worker in self._running:
             if worker is not exclude and worker.ready:
                 worker.process.send_signal(number)
-
-
-def _stream(stream: IO[str] | None) -> IO[str]:
-    if stream is None:
-        raise AssertionError("workers have pipes")
-    return stream

@@ -107,9 +107,7 @@ def _freeze_garbage_collection() -> None:
 def main() -> None:
     """Serve until a signal."""
     config = WorkerConfig.from_line(sys.stdin.readline())
-    # Whatever else prints to standard output must not reach the parent as a message.
-    messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    messages = os.fdopen(config.messages, "w", buffering=1, encoding="utf-8")
     listening = socket.socket(fileno=config.socket)
 
     settings = ServeSettings.read(config.options)
