@@ -18,7 +18,6 @@ from assay.evaluation.selective_classification import (
     count_answers,
     curve_from_dict,
     curve_to_dict,
-    group_design_effect,
     min_photos_for_precision,
     novelty_limit,
     precision_lower_bound,
@@ -255,12 +254,15 @@ def test_degenerate_distances_give_a_positive_limit(distance: np.ndarray):
     assert 0 < limit < 1e31
 
 
-@pytest.mark.parametrize(
-    ("groups", "effect"),
-    [([], 1), ([None] * 5, 1), (["a", "b", "c"], 1), (["a"] * 6, 6), (["a"] * 3 + [None] * 3, 2), ([1, 1, 2, 2], 2)],
-)
-def test_design_effect_is_the_mean_size_of_an_images_group(groups: list[object], effect: float):
-    assert group_design_effect(groups) == pytest.approx(effect)
+def test_images_of_groups_count_as_less_for_the_limit():
+    rng = np.random.default_rng(4)
+    alarms = []
+    for _ in range(200):
+        bursts = np.repeat(rng.normal(1, 0.2, 60), 5) + rng.normal(0, 1e-3, 300)
+        limit = novelty_limit(bursts, 0.05, design_effect=5.0)
+        assert limit is not None
+        alarms.append((rng.normal(1, 0.2, 5000) > limit).mean())
+    assert np.mean(np.array(alarms) <= 0.05) >= 0.85
 
 
 def test_images_in_groups_guarantee_as_much_as_fewer_independent_ones(make: Callable[..., Predictions]):

@@ -153,6 +153,36 @@ def test_few_images_keep_temperature_one():
     assert fit.count == 9
 
 
+def repeated(sample: Predictions, times: int) -> Predictions:
+    """Every image `times` times."""
+    names = tuple(f"{name}-{number}" for name in sample.ids for number in range(times))
+    probabilities = np.repeat(sample.probabilities, times, axis=0)
+    return replace(sample, ids=names, paths=names, actual=np.repeat(sample.actual, times), probabilities=probabilities)
+
+
+def test_copies_of_images_do_not_prove_a_temperature():
+    samples = [drawn(20, seed) for seed in range(40)]
+    groups = np.repeat(np.arange(20), 10).tolist()
+    changed = [fit_calibration(repeated(sample, 10), groups).temperature != 1.0 for sample in samples]
+    assert np.mean(changed) <= 0.25
+    alone = [fit_calibration(sample).temperature != 1.0 for sample in samples]
+    assert changed == alone
+
+
+@pytest.mark.parametrize("absent", [1, 2, 10])
+def test_images_whose_class_was_absent_in_their_fold_do_not_change_the_temperature(absent: int):
+    sample = drawn(200, seed=6)
+    first_two = sample.probabilities[:, :2] / sample.probabilities[:, :2].sum(axis=1, keepdims=True)
+    probabilities = np.concatenate([first_two, np.zeros((200, 1))], axis=1)
+    actual = np.where(np.random.default_rng(0).random(200) < first_two[:, 0], 0, 1)
+    known = replace(sample, probabilities=probabilities, actual=actual)
+    mixed = replace(known, actual=np.concatenate([np.full(absent, 2), actual[absent:]]))
+    expected = fit_calibration(known.take(np.arange(absent, 200)))
+    found = fit_calibration(mixed)
+    assert (found.temperature, found.fitted) == (expected.temperature, expected.fitted)
+    assert found.count == 200
+
+
 def test_perfect_predictions_keep_temperature_one():
     sample = drawn(200, seed=3, heat=0.5)
     flawless = sample.take(sample.correct)

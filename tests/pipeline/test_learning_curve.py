@@ -73,6 +73,17 @@ def test_of_very_many_images_a_part_is_used(monkeypatch: pytest.MonkeyPatch):
     assert curve.now == curve.extrapolated[0]
 
 
+@pytest.mark.parametrize("photos", [5, 1])
+def test_a_class_of_a_single_group_has_no_learning_curve(photos: int):
+    samples, embeddings, _ = drawn(20 + photos, 2)
+    samples = [replace(sample, label="a") for sample in samples[:20]] + [
+        replace(sample, label="b", group="one") for sample in samples[20:]
+    ]
+    targets = np.array([0] * 20 + [1] * photos)
+    with pytest.raises(AssayError, match="too few photos, or groups of them, for a learning curve"):
+        measure_learning_curve(samples, embeddings, targets, 2)
+
+
 def test_too_many_classes_and_too_few_groups_are_refused():
     samples, embeddings, targets = drawn(400, 201)
     with pytest.raises(AssayError, match="at most 200 classes; there are 201"):

@@ -8,6 +8,7 @@ from assay.evaluation.calibration import (
     measure_calibration,
     reliability_table,
 )
+from assay.evaluation.clusters import group_design_effect
 from assay.evaluation.confusion_figure import confusion_matrix_figure
 from assay.evaluation.confusion_matrix import ConfusedPair, ConfusionMatrix
 from assay.evaluation.evaluation_files import EVALUATION_FILES, misclassified_sheet, write_evaluation
@@ -39,7 +40,6 @@ from assay.evaluation.selective_classification import (
     count_answers,
     curve_from_dict,
     curve_to_dict,
-    group_design_effect,
     min_photos_for_precision,
     precision_coverage_curve,
     precision_lower_bound,

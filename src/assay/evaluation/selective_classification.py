@@ -10,8 +10,7 @@ hold whatever the distribution; G. J. Hahn and W. Q. Meeker, "Statistical Interv
 normal one.
 """
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import exp, log, sqrt
 from typing import Any, NamedTuple
@@ -153,25 +152,6 @@ class AnswerCounts:
         return {**asdict(self), "coverage": self.coverage, "precision": self.precision}
 
 
-def group_design_effect(groups: Iterable[Hashable]) -> float:
-    """Return the mean size of the group of an image, 1 or more.
-
-    If all images of a group are right or wrong together, N images tell as much as N divided by this number of
-    independent ones.
-
-    Args:
-        groups: the group of every image; None: the image is in no group.
-
-    Source: L. Kish, "Survey Sampling" (1965), the design effect of clusters with an intraclass correlation of 1.
-    """
-    named = list(groups)
-    if not named:
-        return 1.0
-    sizes = Counter(group for group in named if group is not None)
-    alone = len(named) - sizes.total()
-    return (alone + sum(size * size for size in sizes.values())) / len(named)
-
-
 def choose_threshold(
     curve: PrecisionCoverageCurve, count: int, target: float, design_effect: float = 1.0
 ) -> ThresholdSelection:
@@ -292,7 +272,7 @@ MIN_NOVELTY_PHOTOS = 5
 """Smallest number of validation images for a limit."""
 
 
-def novelty_limit(distance: FloatArray, max_false_positive_rate: float) -> float | None:
+def novelty_limit(distance: FloatArray, max_false_positive_rate: float, design_effect: float = 1.0) -> float | None:
     """Find the distance that only a small share of in-distribution images exceeds.
 
     With enough images (45 for 5 %) it is the smallest of the distances whose exceedance is guaranteed for any
@@ -302,28 +282,31 @@ def novelty_limit(distance: FloatArray, max_false_positive_rate: float) -> float
     Args:
         distance: of the validation images, float array [N], at least 0.
         max_false_positive_rate: largest share of in-distribution images beyond the limit, between 0 and 1.
+        design_effect: see `group_design_effect`; this many images count as one.
 
     Returns:
         The limit, above 0; None for fewer than `MIN_NOVELTY_PHOTOS` images.
     """
-    count = distance.size
-    if count < MIN_NOVELTY_PHOTOS:
+    if distance.size < MIN_NOVELTY_PHOTOS:
         return None
     ordered = np.sort(np.asarray(distance, dtype=np.float64))
     # The share beyond the k-th smallest of N distances follows a beta distribution (N - k + 1, k).
-    ranks = np.arange(1, count + 1)
-    proven = np.flatnonzero(betainc(count - ranks + 1, ranks, max_false_positive_rate) >= NOVELTY_CONFIDENCE)
+    ranks = np.arange(1, ordered.size + 1)
+    beyond, within = (ordered.size - ranks) / design_effect + 1, ranks / design_effect
+    proven = np.flatnonzero(betainc(beyond, within, max_false_positive_rate) >= NOVELTY_CONFIDENCE)
     limit = (
         float(ordered[proven[0]])
         if proven.size
-        else max(float(ordered[-1]), _lognormal_limit(ordered, max_false_positive_rate))
+        else max(float(ordered[-1]), _lognormal_limit(ordered, max_false_positive_rate, ordered.size / design_effect))
     )
     return max(limit, float(np.finfo(np.float32).tiny))
 
 
-def _lognormal_limit(distance: FloatArray, max_false_positive_rate: float) -> float:
+def _lognormal_limit(distance: FloatArray, max_false_positive_rate: float, independent: float) -> float:
+    """Return the limit for a log-normal distribution and a number of independent images, at least 2."""
     logs = np.log(np.maximum(distance, np.finfo(np.float32).tiny))
-    root = sqrt(distance.size)
-    factor = nct.ppf(NOVELTY_CONFIDENCE, distance.size - 1, norm.ppf(1 - max_false_positive_rate) * root) / root
+    count = max(2.0, independent)
+    root = sqrt(count)
+    factor = nct.ppf(NOVELTY_CONFIDENCE, count - 1, norm.ppf(1 - max_false_positive_rate) * root) / root
     # Distances of almost 0 spread over many orders of magnitude; the limit is then practically infinite.
     return exp(min(float(logs.mean() + factor * logs.std(ddof=1)), log(1e30)))

@@ -8,6 +8,7 @@ Sources: C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Mode
 M. Stone, "Cross-validatory choice and assessment of statistical predictions" (1974).
 """
 
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import exp, log
 from typing import Any
@@ -18,7 +19,8 @@ from scipy.special import log_softmax, softmax
 
 from assay.core.errors import AssayError
 from assay.evaluation.calibration import measure_calibration
-from assay.evaluation.predictions import FloatArray, IntArray, Predictions
+from assay.evaluation.clusters import cluster_numbers, standard_error
+from assay.evaluation.predictions import BoolArray, FloatArray, IntArray, Predictions
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 """Limits of a fitted temperature: beyond them the images carry no information about confidence."""
@@ -63,7 +65,7 @@ def fit_temperature(logits: FloatArray, actual: IntArray) -> TemperatureFit:
     if not np.isfinite(logits).all():
         raise ValueError("a logit is not a finite number")
     if not actual.size:
-        raise AssayError("no photos to calibrate on: the validation split needs at least one photo of every class")
+        raise AssayError(_NO_PHOTOS)
     all_correct = bool((logits.argmax(axis=1) == actual).all())
     bounds = (0.0 if all_correct else log(MIN_TEMPERATURE), log(MAX_TEMPERATURE))
     # The likelihood is concave in 1/T, so it has one optimum in log T.
@@ -94,7 +96,8 @@ def apply_temperature(logits: FloatArray, temperature: float) -> FloatArray:
 
 
 FOLDS = 5
-_MIN_PHOTOS = 2 * FOLDS
+_MIN_CLUSTERS = 2 * FOLDS
+_NO_PHOTOS = "no photos to calibrate on: the validation split needs at least one photo of every class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +139,15 @@ class CalibrationFit:
         return asdict(self)
 
 
-def fit_calibration(predictions: Predictions) -> CalibrationFit:
+def fit_calibration(predictions: Predictions, groups: Sequence[Hashable] | None = None) -> CalibrationFit:
     """Fit a temperature, and keep it only if it improves the likelihood of held-out images.
+
+    Images whose labelled class has probability 0, because it had no training images in their fold, count in the scores
+    but not in the fit: no temperature changes their probability.
 
     Args:
         predictions: of one or more validation images, made at temperature 1.
+        groups: the group of every image; images of a group are not independent. None: all images are.
 
     Returns:
         The temperature, to four digits, and the scores before and after.
@@ -148,16 +155,23 @@ def fit_calibration(predictions: Predictions) -> CalibrationFit:
     Raises:
         AssayError: there are no images.
     """
-    logits, actual = predictions.log_probabilities, predictions.actual
-    fitted = float(f"{fit_temperature(logits, actual).value:.4g}")
+    if not len(predictions):
+        raise AssayError(_NO_PHOTOS)
+    clusters = cluster_numbers([None] * len(predictions) if groups is None else groups)
+    possible = predictions.probabilities[np.arange(len(predictions)), predictions.actual] > 0
     before = calibration_scores(predictions)
-    kept = CalibrationFit(1.0, fitted, len(predictions), before, before)
-    if len(predictions) < _MIN_PHOTOS:
-        return kept
-    scaled = replace(predictions, probabilities=_cross_fitted(predictions))
-    if not _improves(predictions, scaled):
-        return kept
-    return replace(kept, temperature=fitted, after=calibration_scores(scaled))
+    unchanged = CalibrationFit(1.0, 1.0, len(predictions), before, before)
+    if not possible.any():
+        return unchanged
+    used = predictions.take(possible)
+    fitted = float(f"{fit_temperature(used.log_probabilities, used.actual).value:.4g}")
+    unchanged = replace(unchanged, fitted=fitted)
+    if len(np.unique(clusters[possible])) < _MIN_CLUSTERS:
+        return unchanged
+    scaled = replace(predictions, probabilities=_cross_fitted(predictions, possible, clusters))
+    if not _improves(used, scaled.take(possible), clusters[possible]):
+        return unchanged
+    return replace(unchanged, temperature=fitted, after=calibration_scores(scaled))
 
 
 def calibration_scores(predictions: Predictions) -> CalibrationScores:
@@ -167,28 +181,32 @@ def calibration_scores(predictions: Predictions) -> CalibrationScores:
     return CalibrationScores(measured.ece or 0.0, measured.brier or 0.0, nll)
 
 
-def _improves(before: Predictions, after: Predictions) -> bool:
+def _improves(before: Predictions, after: Predictions, clusters: IntArray) -> bool:
     """Whether the mean log-likelihood increases by more than one standard error."""
     rows = np.arange(len(before))
     gain = (after.log_probabilities - before.log_probabilities)[rows, before.actual]
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size))
+    return bool(gain.mean() > standard_error(gain, np.ones(gain.size), clusters))
 
 
-def _cross_fitted(predictions: Predictions) -> FloatArray:
+def _cross_fitted(predictions: Predictions, possible: BoolArray, clusters: IntArray) -> FloatArray:
+    """Return the probabilities of every image at a temperature fitted to the possible images of other folds."""
     logits, actual = predictions.log_probabilities, predictions.actual
     scaled = np.empty_like(logits)
-    fold = _folds(predictions)
+    fold = _folds(predictions, clusters)
     for number in range(FOLDS):
         out = fold == number
-        temperature = fit_temperature(logits[~out], actual[~out]).value
+        rows = ~out & possible
+        temperature = fit_temperature(logits[rows], actual[rows]).value if rows.any() else 1.0
         scaled[out] = apply_temperature(logits[out], temperature)
     return scaled
 
 
-def _folds(predictions: Predictions) -> IntArray:
-    """Assign images to folds at random (with a fixed seed), stratified by correctness."""
-    shuffled = np.random.default_rng(0).permutation(len(predictions))
-    order = shuffled[np.argsort(predictions.correct[shuffled], kind="stable")]
-    fold = np.empty(len(predictions), dtype=np.int64)
-    fold[order] = np.arange(len(predictions)) % FOLDS
-    return fold
+def _folds(predictions: Predictions, clusters: IntArray) -> IntArray:
+    """Assign images to folds at random (with a fixed seed), clusters as a whole, stratified by correctness."""
+    count = int(clusters.max()) + 1
+    correct = np.bincount(clusters, weights=predictions.correct) / np.bincount(clusters)
+    shuffled = np.random.default_rng(0).permutation(count)
+    order = shuffled[np.argsort(correct[shuffled], kind="stable")]
+    fold = np.empty(count, dtype=np.int64)
+    fold[order] = np.arange(count) % FOLDS
+    return fold[clusters]

@@ -113,13 +113,14 @@ def fit_abstention(
     Returns:
         The calibration, and the novelty detector with its limit; None if there are too few images for a limit.
     """
-    calibration = fit_calibration(predictions)
+    calibration = fit_calibration(predictions, held_out.groups)
     if not spec.enabled:
         return ConfidenceCalibration(calibration, predictions=predictions), None
     in_distribution = np.ones(len(predictions), dtype=np.bool_)
     if novelty is not None and (others is not None or predictions.embedding is not None):
         distances = held_out.distances(novelty, predictions) if others is None else others
-        limit = novelty_limit(distances, spec.max_false_positive_rate)
+        measured = held_out if others is None else held_out.by_final_network
+        limit = novelty_limit(distances, spec.max_false_positive_rate, group_design_effect(measured.groups))
         novelty = None if limit is None else novelty.with_limit(limit)
         if limit is not None and others is None:
             in_distribution = distances <= limit

@@ -208,12 +208,12 @@ class CrossFittedHeads:
         """Return the distances by detectors that were fitted without the images of the fold."""
         del novelty
         targets, embeddings = self.dataset.targets(self.samples), _embedding(predictions)
-        generator = np.random.default_rng(self.seed)
+        count = min(
+            _MAX_NOVELTY_IMAGES, max(_NOVELTY_IMAGES_PER_FOLD, _NOVELTY_IMAGES_PER_CLASS * len(self.dataset.classes))
+        )
         distances = []
         for fold, held_out in zip(self.folds, self._by_fold(embeddings), strict=True):
-            rows = fold.train
-            if len(rows) > _NOVELTY_IMAGES_PER_FOLD:
-                rows = np.sort(generator.choice(rows, _NOVELTY_IMAGES_PER_FOLD, replace=False))
+            rows = fold.train[rows_by_class(targets[fold.train], self.seed, count)]
             distances.append(fit_novelty(self.embeddings[rows], targets[rows]).distance(held_out))
         return np.concatenate(distances)
 
@@ -230,16 +230,19 @@ def novelty_sample(dataset: Dataset, samples: Sequence[Sample], seed: int) -> li
 
 def sample_per_class(dataset: Dataset, samples: Sequence[Sample], seed: int, count: int) -> list[Sample]:
     """Choose at most `count` images at random, 20 of every class first."""
-    targets = dataset.targets(samples)
-    order = np.random.default_rng(seed).permutation(len(samples))
+    return [samples[row] for row in rows_by_class(dataset.targets(samples), seed, count)]
+
+
+def rows_by_class(targets: npt.NDArray[np.int64], seed: int, count: int) -> list[int]:
+    """Return at most `count` rows chosen at random, 20 of every class first, in ascending order."""
     seen: dict[int, int] = {}
     first: list[int] = []
     others: list[int] = []
-    for row in order.tolist():
+    for row in np.random.default_rng(seed).permutation(len(targets)).tolist():
         label = int(targets[row])
         seen[label] = seen.get(label, 0) + 1
         (first if seen[label] <= _NOVELTY_IMAGES_PER_CLASS else others).append(row)
-    return [samples[row] for row in sorted((first + others)[:count])]
+    return sorted((first + others)[:count])
 
 
 def _embedding(predictions: Predictions) -> npt.NDArray[np.float32]:

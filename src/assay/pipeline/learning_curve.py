@@ -226,6 +226,8 @@ def _select_strength(
     rows = _row_finder(samples)
     folds = validation_folds(samples, _SELECTION_FOLDS, seed)
     indices = [FoldIndices(rows(fold.train), rows(fold.val)) for fold in folds]
+    if any(len(np.unique(targets[fold.train])) < 2 for fold in indices):
+        raise AssayError("a class has too few photos, or groups of them, for a learning curve: add photos")
     return cross_fit(embeddings, targets, classes, indices).strength
 
 

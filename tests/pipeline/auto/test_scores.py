@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.data import Sample
+from assay.evaluation.clusters import standard_error
 from assay.pipeline.auto.candidate_results import describe_gain
-from assay.pipeline.auto.scores import HeldOutScores, gain_over, standard_error
+from assay.pipeline.auto.scores import HeldOutScores, gain_over
 
 
 def samples(count: int, group: int = 1) -> list[Sample]:

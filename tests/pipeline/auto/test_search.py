@@ -82,6 +82,17 @@ def test_a_finished_run_is_resumed_with_the_same_bundle_when_its_time_is_over(tr
     assert [candidate.name for candidate in again.candidates if candidate.photos] == tried
 
 
+def test_an_early_interruption_of_a_resumed_run_keeps_its_better_bundle(trained: TrainResult, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.run.folder, folder)
+    with pytest.raises(TrainingInterruptedError, match="--resume"):
+        resume_training(folder, TrainCallbacks(on_candidate=interrupt_at(1)))
+    assert Classifier.load(Run(folder).bundle).info.version == Classifier.load(trained.run.bundle).info.version
+    stored = json.loads((folder / "candidates.json").read_text(encoding="utf-8"))
+    tried = [candidate.name for candidate in trained.candidates if candidate.photos]
+    assert [values["name"] for values in stored if values["photos"]] == tried
+
+
 def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
     settings = recipe("train.epochs=3", "train.batch_size=16")
     tried: list[str] = []
@@ -92,9 +103,14 @@ def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
     assert names[-3].startswith("fine-tuning from efficientnet-lite0, ")
     assert all(name.startswith("average of weights") for name in names[-2:])
     assert (tmp_path / "run" / "fine-tuning" / "split" / "metrics.csv").is_file()
+    # A candidate without which fine-tuning had begun is not tried: it could be the one to start from instead.
+    stored = json.loads((tmp_path / "run" / "candidates.json").read_text(encoding="utf-8"))
+    stored[1]["photos"] = 0
+    (tmp_path / "run" / "candidates.json").write_text(json.dumps(stored), encoding="utf-8")
     epochs: list[int] = []
-    resume_training(tmp_path / "run", TrainCallbacks(on_epoch=lambda row: epochs.append(row.epoch)))
+    again = resume_training(tmp_path / "run", TrainCallbacks(on_epoch=lambda row: epochs.append(row.epoch)))
     assert not epochs
+    assert again.candidates[1].reason == "fine-tuning had begun without it"
 
 
 def test_without_time_only_the_first_probe_is_tried(wide: Path, tmp_path: Path):

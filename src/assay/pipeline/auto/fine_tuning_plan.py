@@ -12,7 +12,7 @@ import torch
 
 from assay.core.files import write_text
 from assay.data.dataset import quote_names
-from assay.evaluation.selective_classification import group_design_effect
+from assay.evaluation.clusters import group_design_effect
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.probe import LinearProbe, Protocol, split_fold
 from assay.pipeline.run_folder import FINE_TUNING, SPLIT_FOLDER
@@ -138,7 +138,7 @@ class FineTuningPlan:
         if not possible:
             absent = _absent_classes(protocol, split_fold(protocol.dataset))
             return f"the training split has no photo of {quote_names(absent)}"
-        stored = run / FINE_TUNING / "recipe.yaml"
+        stored = _plan_file(run)
         if stored.is_file():
             recipe = load_recipe(stored)
             begun = [found for found in possible if found.folder(0, run).is_dir()]
@@ -157,6 +157,15 @@ class FineTuningPlan:
         stored.parent.mkdir(parents=True, exist_ok=True)
         write_text(stored, dump_recipe(recipe))
         return cls(recipe, comparison, cost.of_epochs(comparison, epochs))
+
+
+def has_plan(run: Path) -> bool:
+    """Return whether fine-tuning had begun in a run, which is resumed."""
+    return _plan_file(run).is_file()
+
+
+def _plan_file(run: Path) -> Path:
+    return run / FINE_TUNING / "recipe.yaml"
 
 
 def comparisons(protocol: Protocol) -> tuple[Comparison, ...]:

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from assay.data import Sample
+from assay.evaluation.clusters import cluster_numbers, standard_error
 from assay.evaluation.intervals import CONFIDENCE_LEVEL, normal_quantile
 from assay.training.logit_adjustment import Objective
 
@@ -57,8 +58,7 @@ class HeldOutScores:
             counts = np.bincount(targets)
             weights = (1 / np.maximum(counts, 1))[targets]
             weights *= len(weights) / weights.sum()
-        names = [sample.group or f"{sample.id} alone" for sample in samples]
-        groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        groups = cluster_numbers([sample.group for sample in samples])
         correct = np.mean([values.argmax(axis=1) == targets for values in logits], axis=0)
         losses = np.mean([_calibrated_losses(values, targets, weights) for values in logits], axis=0)
         return cls(tuple(sample.id for sample in samples), correct, losses, weights, groups, targets)
@@ -144,20 +144,6 @@ def gain_over(new: HeldOutScores, old: HeldOutScores) -> Gain:
         float(np.average(losses, weights=new.weights)),
         standard_error(losses, new.weights, new.groups),
     )
-
-
-def standard_error(values: Floats, weights: Floats, groups: npt.NDArray[np.int64]) -> float:
-    """Return the standard error of a weighted mean whose values are independent between groups only.
-
-    Source: K.-Y. Liang and S. L. Zeger, "Longitudinal data analysis using generalized linear models" (1986), the
-        cluster-robust variance.
-    """
-    residuals = weights * (values - np.average(values, weights=weights))
-    sums = np.bincount(groups, weights=residuals)
-    count = len(sums)
-    if count < 2:
-        return float("inf")
-    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / weights.sum())
 
 
 def _calibrated_losses(logits: Floats, targets: npt.NDArray[np.int64], weights: Floats) -> Floats:

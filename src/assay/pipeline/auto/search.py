@@ -17,7 +17,7 @@ from assay.data import Dataset
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.candidate_results import Candidate, Outcome, describe_gain, read_candidates, write_candidates
 from assay.pipeline.auto.fine_tuning import FineTuned, fine_tune
-from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan
+from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan, has_plan
 from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol, fit_probe, probe_name, with_discriminant
 from assay.pipeline.auto.probe_changes import probe_changes
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
@@ -105,8 +105,9 @@ def search(
         state.try_two_heads()
         state.try_fine_tuning(on_plan, on_network, on_epoch)
     except (KeyboardInterrupt, TrainingInterruptedError) as error:
-        if not keep_best_on_interrupt or not _is_interrupt(error):
-            # Fine-tuning has a folder of its own; it is the run that can be resumed.
+        if not keep_best_on_interrupt or not _is_interrupt(error) or state.unrepeated:
+            # Fine-tuning has a folder of its own; it is the run that can be resumed. A resumed run that has not yet
+            # repeated all that it had tried keeps its bundle, which may be better.
             raise interrupted_error(run.folder) from error
         state.record(Candidate(name="further candidates", outcome="not tried", reason="interrupted"))
     if on_end is not None:
@@ -129,19 +130,20 @@ class _Search:
 
     def start(self, model: tuple[Network, PreprocessSpec]) -> None:
         """Fit the first probe and write its bundle."""
-        earlier = read_candidates(self.run.folder)
-        self._before = {candidate.name for candidate in earlier if candidate.photos}
+        self._earlier = read_candidates(self.run.folder)
+        self._before = {candidate.name for candidate in self._earlier if candidate.photos}
         # The time of an earlier session counts too, up to its last candidate. What it tried is tried again even if no
         # time is left, so that a run that is resumed keeps its classifier.
-        self.started -= max((candidate.after for candidate in earlier), default=0.0)
+        self.started -= max((candidate.after for candidate in self._earlier), default=0.0)
         self.protocol = Protocol.of(self.dataset, self.recipe)
         begin = self.clock()
         self._trying(probe_name(self.recipe))
         self._probe = fit_probe(self.protocol, self.recipe, model, self.progress)
         self._probe_seconds = self.clock() - begin
         self._tuned: tuple[float, FineTuned] | None = None
-        self._written = self._model()
-        self._calibration = write_calibrated_bundle(self.run, self.dataset, self._written)
+        self._written: tuple[TrainedModel, ConfidenceCalibration] | None = None
+        if not self._before or not self.run.bundle.is_file():
+            self._written = self._write_bundle(self._model())
         self._record_probe(self._probe, self._probe_seconds, "the first candidate", kept=True)
 
     def try_probes(self) -> None:
@@ -152,6 +154,9 @@ class _Search:
             if self._is_perfect or name in {candidate.name for candidate in self.candidates}:
                 continue
             passes = 2 if recipe.net.flip_average else 1
+            if name not in self._before and has_plan(self.run.folder):
+                self._skip(name, "fine-tuning had begun without it")
+                continue
             cost = passes * (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
             seconds = cost * self._probe_seconds
             if name not in self._before and self._left < seconds + self._reserved(changes_shape=change.is_shape):
@@ -271,9 +276,15 @@ class _Search:
     def record(self, candidate: Candidate) -> None:
         """Store a candidate and report it."""
         self.candidates.append(candidate)
-        write_candidates(self.run.folder, self.candidates)
+        write_candidates(self.run.folder, [*self.candidates, *self.unrepeated])
         if self.on_candidate is not None:
             self.on_candidate(candidate)
+
+    @property
+    def unrepeated(self) -> list[Candidate]:
+        """What an earlier session tried and this one has not tried again yet."""
+        repeated = {candidate.name for candidate in self.candidates}
+        return [candidate for candidate in self._earlier if candidate.photos and candidate.name not in repeated]
 
     def finish(self) -> AutoResult:
         """Write the bundle of the best candidate, if it is not there yet."""
@@ -282,10 +293,13 @@ class _Search:
             self.candidates[place] = replace(self.candidates[place], outcome="replaced")
         write_candidates(self.run.folder, self.candidates)
         model = self._model()
-        if model.network is not self._written.network:
-            self._calibration = write_calibrated_bundle(self.run, self.dataset, model)
+        if self._written is None or model.network is not self._written[0].network:
+            self._written = self._write_bundle(model)
         history = _NO_EPOCHS if self._tuned is None else self._tuned[1].history
-        return AutoResult(model, self._calibration, self._probe, self.protocol, tuple(self.candidates), history)
+        return AutoResult(model, self._written[1], self._probe, self.protocol, tuple(self.candidates), history)
+
+    def _write_bundle(self, model: TrainedModel) -> tuple[TrainedModel, ConfidenceCalibration]:
+        return model, write_calibrated_bundle(self.run, self.dataset, model)
 
     @property
     def _elapsed(self) -> float:
