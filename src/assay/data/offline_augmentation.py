@@ -286,7 +286,7 @@ def write_cropped_dataset(
     """
     if spec.roi == _FULL_IMAGE:
         raise UsageError(
-            "the recipe's region of interest is the whole photo: set it, as --set preprocess.roi=[0,0,1,0.3]"
+            "the recipe's region of interest is the whole photo: set it, as --set 'preprocess.roi=[0,0,1,0.3]'"
         )
     check_outside_source(dataset, to)
     region = Preprocess(PreprocessSpec(roi=spec.roi, resize_mode="stretch"))
