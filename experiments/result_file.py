@@ -112,14 +112,14 @@ def write_result(name: str, rows: Sequence[Row], folder: Path = RESULTS, **more:
 
 
 def _merge(earlier: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the new rows, with those of the existing file that `write_result` keeps."""
-    before = {row["name"]: row for row in earlier}
-    merged = []
+    """Return the new rows and those of the existing file that `write_result` keeps, in the order of the latter."""
+    new_names = {row["name"] for row in new}
+    merged = {row["name"]: row for row in earlier if row["runs"] or row["name"] in new_names}
     for row in new:
-        found = before.pop(row["name"], None)
-        keep = found is not None and found["recipe"] == row["recipe"] and found["runs"] > row["runs"]
-        merged.append(found if found is not None and keep else row)
-    return [*merged, *(row for row in before.values() if row["runs"])]
+        found = merged.get(row["name"])
+        if found is None or found["recipe"] != row["recipe"] or found["runs"] <= row["runs"]:
+            merged[row["name"]] = row
+    return list(merged.values())
 
 
 def read_result(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:

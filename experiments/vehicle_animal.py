@@ -12,9 +12,12 @@ import json
 from pathlib import Path
 
 import data_sources
+import numpy as np
 import runs
-from result_file import Row, accuracy_interval, mean_and_std, write_result
+from PIL import Image, ImageDraw
+from result_file import RESULTS, Row, accuracy_interval, mean_and_std, write_result
 
+from assay.core.tables import write_rows
 from assay.evaluation import Predictions
 from assay.pipeline import Run
 from assay.pipeline.experiment_runs import SplitMetrics
@@ -42,6 +45,12 @@ FAST = (
 mean of the outputs for the photo and for its mirror image."""
 TEN_LABELS = (*FAST, "train.source_labels=true")
 SHORT_RUNS = {"fast": FAST, "fast, ten labels": TEN_LABELS}
+TABLE = RESULTS / f"{NAME}.csv"
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "vehicle-animal-errors.png"
+_SPLITS = ("train", "val", "test")
+_METRICS = ("accuracy", "loss", "precision")
+_CELL, _GAP, _CAPTION = 64, 4, 150
+_ERRORS_SHOWN = 8
 SHORT = ("train.schedule=onecycle", "train.early_stopping=null")
 """Overrides of every variant."""
 
@@ -57,8 +66,8 @@ def summarize(name: str, folders: list[Path], planned: int, recipe: str, seeds: 
     metrics = [split_metrics(Run(folder)) for _, folder in finished]
     values = {
         f"{split}_{metric}": mean_and_std(found[split].get(metric) for found in metrics if split in found)
-        for split in ("train", "val", "test")
-        for metric in ("accuracy", "loss", "precision")
+        for split in _SPLITS
+        for metric in _METRICS
     }
     interval, photos = None, 0
     if finished:
@@ -109,11 +118,42 @@ def errors_by_class(folder: Path) -> list[dict[str, object]]:
     return sorted(rows, key=lambda row: -int(str(row["errors"])))
 
 
+def draw_errors(folder: Path, path: Path) -> None:
+    """Draw the most confident errors on test images, a row per original class, as a small PNG."""
+    predictions = Predictions.load(Run(folder).evaluation("test") / "predictions.npz")
+    labels = np.array(predictions.source_labels)
+    rows = errors_by_class(folder)
+    side = _CELL + _GAP
+    sheet = Image.new("RGB", (_CAPTION + _ERRORS_SHOWN * side, len(rows) * side), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        caption = f"{row['source_label']}: {row['errors']} of {row['photos']}"
+        draw.text((_GAP, number * side + _CELL // 2 - 6), caption, fill="black")
+        wrong = np.flatnonzero((labels == row["source_label"]) & ~predictions.correct)
+        surest = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:_ERRORS_SHOWN]
+        for place, index in enumerate(surest):
+            with Image.open(predictions.paths[index]) as opened:
+                image = opened.convert("RGB").resize((_CELL, _CELL), Image.Resampling.NEAREST)
+            sheet.paste(image, (_CAPTION + place * side, number * side))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.quantize(64).save(path, optimize=True)
+
+
+def write_table(rows: list[Row]) -> None:
+    """Write mean and standard deviation of all metrics of all splits as CSV."""
+    table: list[dict[str, str | int | float | None]] = []
+    for row in rows:
+        values = {f"{name}_{part}": row.metrics[name][part] for name in row.metrics for part in ("mean", "std")}
+        table.append({"variant": row.name, "runs": row.runs, **values})
+    write_rows(TABLE, table)
+
+
 def main() -> None:
     """Train what is missing and write the result."""
     parser = runs.parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="seeds of every variant (default: 3)")
-    parser.add_argument("--epochs", type=int, default=5, help="epochs of every variant (default: 5)")
+    parser.add_argument("--first-seed", type=int, default=0, help="leave out the seeds before (default: 0)")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of every variant (default: 8)")
     parser.add_argument("--only", choices=("short", "variants"), help="train only the two short runs or the variants")
     parser.add_argument("--summarize", action="store_true", help="train nothing; write what is finished")
     options = parser.parse_args()
@@ -123,7 +163,7 @@ def main() -> None:
         for name, overrides in SHORT_RUNS.items() if options.only != "variants" else ():
             runs.train(data, load_recipe(NAME, overrides), _short_run(folder, name))
             report(folder, options.epochs, options.seeds)
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.seeds):
         if data is not None and options.only != "short":
             runs.variants(data, short_variants(options.epochs, seed), folder / f"variants-{options.epochs}-seed-{seed}")
             report(folder, options.epochs, options.seeds)
@@ -142,13 +182,25 @@ def report(folder: Path, epochs: int, seeds: int) -> None:
         rows.append(summarize(name, [place], 1, f"{NAME} {' '.join(overrides)}", [0]))
         rows[-1].cpu_seconds = runs.duration(place).cpu or None
     listed = list(range(seeds))
-    for name in short_variants(epochs, 0):
-        places = [folder / f"variants-{epochs}-seed-{seed}" / name for seed in listed]
+    folders = {
+        name: [folder / f"variants-{epochs}-seed-{seed}" / name for seed in listed]
+        for name in short_variants(epochs, 0)
+    }
+    variant_rows = []
+    for name, places in folders.items():
         settings = f"variant {name} of the list {NAME}, {' '.join(SHORT)} train.epochs={epochs}"
-        rows.append(summarize(name, places, seeds, settings, listed))
+        variant_rows.append(summarize(name, places, seeds, settings, listed))
+    if any(row.runs for row in variant_rows):
+        write_table(variant_rows)
     finished = {name: _short_run(folder, name) for name in SHORT_RUNS if _finished(_short_run(folder, name))}
+    best = max(variant_rows, key=lambda row: row.metrics["val_accuracy"]["mean"] or 0)
+    if best.runs:
+        finished[best.name] = folders[best.name][best.seeds[0]]
+        draw_errors(finished[best.name], PICTURE)
     errors = {name: errors_by_class(place) for name, place in finished.items()}
-    write_result(NAME, rows, epochs=epochs, errors_by_class=errors)
+    write_result(
+        NAME, [*rows, *variant_rows], epochs=epochs, errors_by_class=errors, pictured=best.name if best.runs else None
+    )
 
 
 if __name__ == "__main__":

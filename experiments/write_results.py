@@ -4,10 +4,11 @@ Run as `python experiments/write_results.py` after an experiment. Experiments th
 """
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from number_text import percent, spread
 from result_file import read_result
 from result_sections import SECTIONS, Section
 
@@ -36,19 +37,6 @@ def fill(text: str) -> str:
         else textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)
         for paragraph in paragraphs
     )
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Return a share as percent."""
-    return f"{100 * value:.{digits}f} %"
-
-
-def spread(summary: Mapping[str, Any] | None, *, share: bool = True) -> str:
-    """Return mean and standard deviation, such as `86.1 % ± 1.2 %`; a dash without values."""
-    if not summary or summary["mean"] is None:
-        return "–"
-    show: Callable[[float], str] = percent if share else "{:.3f}".format
-    return show(summary["mean"]) + ("" if summary["std"] is None else f" ± {show(summary['std'])}")
 
 
 def interval(row: Mapping[str, Any]) -> str:

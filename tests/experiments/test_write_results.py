@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from number_text import spread
 from result_file import Row, mean_and_std, read_result, write_result
 from result_sections import SECTIONS
-from write_results import PAGE, fill, interval, page, processor_time, runs_text, section_text, spread
+from write_results import PAGE, fill, interval, page, processor_time, runs_text, section_text
 
 
 def row(**values: Any) -> dict[str, Any]:
