@@ -271,8 +271,9 @@ SECTIONS = (
         "Your own classes: a ResNet from scratch",
         "custom_resnet.py",
         "The recipe `custom-resnet` on 64 x 64 pixels, trained from random weights on the publisher's training images, "
-        "of which 15 % are for validation, and tested on the publisher's test images, of CIFAR-10 on half of them: as it "
-        "is, and with shifts, flips and a one-cycle schedule, also with a deeper network. AdamW was tried after SGD, whose training loss was still high after 15 epochs.",
+        "of which 15 % are for validation, and tested on the publisher's test images, of CIFAR-10 on half of them: as "
+        "it is, and with shifts, flips and a one-cycle schedule, also with a deeper network. AdamW was tried after "
+        "SGD, whose training loss was still high after 15 epochs.",
         (Column("test accuracy", "accuracy"),),
         custom_resnet,
     ),
