@@ -1,7 +1,6 @@
 """Methods that the default recipe is compared with, and how fast this machine trains the backbone."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +9,17 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.nn import functional
 
 from assay.data import Dataset, Sample
 from assay.evaluation import Predictions
 from assay.nets import create_classifier, default_normalization
+from assay.pipeline.auto.fine_tuning_plan import seconds_per_image
 from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.recipe import Recipe, load_recipe
 
 BACKBONE = "efficientnet-lite0"
 _MAX_FASTAI_EPOCHS = 20
-_RATE_BATCH = 16
-_RATE_STEPS = 3
 
 
 def feature_recipe() -> Recipe:
@@ -92,15 +89,6 @@ def read_fastai_result(dataset: Dataset, path: Path) -> Predictions:
     return to_predictions(dataset, [by_id[name] for name in ids], probabilities)
 
 
-def training_rate() -> float:
-    """Return how many photos of 224 pixels a second all layers of the backbone are trained on, in 32 bits."""
-    recipe = feature_recipe()
-    network = create_classifier(recipe.net, 2).train()
-    images = torch.zeros((_RATE_BATCH, recipe.preprocess.size, recipe.preprocess.size, 3), dtype=torch.uint8)
-    targets = torch.zeros(_RATE_BATCH, dtype=torch.int64)
-    seconds = []
-    for _ in range(_RATE_STEPS):
-        begin = time.perf_counter()
-        functional.cross_entropy(network(images).logits, targets).backward()
-        seconds.append(time.perf_counter() - begin)
-    return _RATE_BATCH / min(seconds)
+def training_rate(recipe: Recipe) -> float:
+    """Return how many photos a second all layers of a recipe's network are trained on, at the precision of training."""
+    return 1 / seconds_per_image(create_classifier(recipe.net, 2), recipe)

@@ -109,7 +109,7 @@ def run_balanced(task: Task, place: Path) -> Predictions:
 def run_previous(task: Task, place: Path) -> Predictions:
     """Train the previous default recipe with as many epochs, at most its 15, as fit into the time of the task."""
     photos = len(task.dataset().part("train"))
-    rate = baselines.training_rate()
+    rate = baselines.training_rate(load_recipe(PREVIOUS))
     epochs = int(np.clip(60 * task.minutes * rate // photos, 1, 15))
     head = max(1, min(3, epochs // 3))
     recipe = load_recipe(
