@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from number_text import spread
+from number_text import percent, spread
 
 Result = Mapping[str, Any]
 
@@ -69,8 +69,7 @@ def vehicle_animal(result: Result) -> str:
     for name, errors in (result.get("errors_by_class") or {}).items():
         listed = ", ".join(f"{entry['source_label']} {entry['errors']} of {entry['photos']}" for entry in errors)
         parts.append(f"Errors of `{name}` by original class: {listed}.")
-    pictured = next((row["name"] for row in result["rows"] if row["name"] == result.get("pictured")), None)
-    if pictured is not None:
+    if pictured := result.get("pictured"):
         parts.append(f"The errors of `{pictured}` with the highest confidence, by original class:")
         parts.append("![Test images that were classified wrongly, by original class](images/vehicle-animal-errors.png)")
     return "\n\n".join(parts)
@@ -132,7 +131,7 @@ def custom_resnet(result: Result) -> str:
     for data_set, variants in tables.items():
         lines = [f"| class | {' | '.join(variants)} |", "| --- |" + " --- |" * len(variants)]
         for rows in zip(*variants.values(), strict=True):
-            cells = (f"{100 * (row['precision'] or 0):.1f} %, {100 * (row['recall'] or 0):.1f} %" for row in rows)
+            cells = (f"{percent(row['precision'] or 0)}, {percent(row['recall'] or 0)}" for row in rows)
             lines.append(f"| {rows[0]['class']} | {' | '.join(cells)} |")
         parts += [f"Precision and recall by class, {data_set}:", "\n".join(lines)]
     video = result.get("video")

@@ -208,9 +208,7 @@ class CrossFittedHeads:
         """Return the distances by detectors that were fitted without the images of the fold."""
         del novelty
         targets, embeddings = self.dataset.targets(self.samples), _embedding(predictions)
-        count = min(
-            _MAX_NOVELTY_IMAGES, max(_NOVELTY_IMAGES_PER_FOLD, _NOVELTY_IMAGES_PER_CLASS * len(self.dataset.classes))
-        )
+        count = _novelty_count(_NOVELTY_IMAGES_PER_FOLD, len(self.dataset.classes))
         distances = []
         for fold, held_out in zip(self.folds, self._by_fold(embeddings), strict=True):
             rows = fold.train[rows_by_class(targets[fold.train], self.seed, count)]
@@ -224,8 +222,12 @@ class CrossFittedHeads:
 
 def novelty_sample(dataset: Dataset, samples: Sequence[Sample], seed: int) -> list[Sample]:
     """Choose training images for the novelty detector: 2,000, or 20 per class, at most 5,000."""
-    count = max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_PER_CLASS * len(dataset.classes))
-    return sample_per_class(dataset, samples, seed, min(_MAX_NOVELTY_IMAGES, count))
+    return sample_per_class(dataset, samples, seed, _novelty_count(_NOVELTY_IMAGES, len(dataset.classes)))
+
+
+def _novelty_count(least: int, classes: int) -> int:
+    """Return how many images a novelty detector is fitted to: `least`, or 20 per class, at most 5,000."""
+    return min(_MAX_NOVELTY_IMAGES, max(least, _NOVELTY_IMAGES_PER_CLASS * classes))
 
 
 def sample_per_class(dataset: Dataset, samples: Sequence[Sample], seed: int, count: int) -> list[Sample]:
