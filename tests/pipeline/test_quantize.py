@@ -13,7 +13,6 @@ from assay.bundle import Bundle, PrecisionSettings, amend_bundle
 from assay.bundle.quantization import Quantizer
 from assay.core.cpu import bf16_instructions, int8_instructions
 from assay.core.errors import AssayError, UsageError
-from assay.evaluation import Predictions
 from assay.export import export_model
 from assay.inference import Classifier
 from assay.pipeline import TrainResult, quantize, train_classifier
@@ -70,42 +69,13 @@ def test_int8_model_may_have_the_limits_of_fp32(
     path, before = trained.run.bundle, Bundle.open(trained.run.bundle).info
     monkeypatch.setattr(quantize, "_accurate_enough", lambda _: True)
     monkeypatch.setattr(quantize, "_time_engines", lambda *_: {"fp32": 2.0, "int8": 1.0})
-    outcome = quantize_bundle(path, trained.dataset, calibrate=False)
+    amend_bundle(Bundle.open(path), {"metrics": {**before.metrics, "confidence": {"cross_validated": True}}})
+    outcome = quantize_bundle(path, trained.dataset)
     assert outcome.kept
     assert outcome.confidence is None
     after = Bundle.open(path).info
     assert after.precision == "int8"
     assert (after.temperature, after.thresholds) == (before.temperature, before.thresholds)
-
-
-@pytest.mark.parametrize(("photos", "shift", "kept"), [(1000, 0.01, True), (1000, 0.03, False), (1, 0.01, False)])
-def test_limits_that_were_fitted_to_more_photos_are_kept(  # noqa: PLR0917
-    colours: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, shift: float, kept: bool
-) -> None:
-    trained = train_classifier(colours, tiny, tmp_path / "run")
-    path, bundle = trained.run.bundle, Bundle.open(trained.run.bundle)
-    # As for a network that was fine-tuned in folds.
-    confidence = {"calibration": {"count": photos}, "cross_validated": False}
-    changes = {"temperature": 7.0, "metrics": {**bundle.info.metrics, "confidence": confidence}}
-    before = amend_bundle(bundle, changes)
-    monkeypatch.setattr(quantize, "_accurate_enough", lambda _: True)
-    monkeypatch.setattr(quantize, "_time_engines", lambda *_: {"fp32": 2.0, "int8": 1.0})
-    monkeypatch.setattr(quantize, "_confidence_shift", lambda *_: shift)
-    outcome = quantize_bundle(path, trained.dataset)
-    after = Bundle.open(path).info
-    assert after.precision == "int8"
-    assert (outcome.confidence is None) == kept
-    assert ((after.temperature, after.thresholds) == (before.temperature, before.thresholds)) == kept
-
-
-def _predictions(probabilities: np.ndarray) -> Predictions:
-    names = ("a", "b")
-    return Predictions(classes=names, ids=names, paths=names, actual=np.zeros(2, np.int64), probabilities=probabilities)
-
-
-def test_shift_of_the_confidence() -> None:
-    exact, small = (_predictions(np.array([[1 - top, top], [top, 1 - top]])) for top in (0.9, 0.8))
-    assert quantize._confidence_shift(exact, small) == pytest.approx(0.1)
 
 
 def test_int8_model_has_its_own_limits(trained: TrainResult, path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.studio.accuracy import is_chosen_on_folds, search_note, search_photos, search_score, search_sentence
+from assay.studio.accuracy import search_note, search_photos, search_score, search_sentence
 from assay.studio.runs import RunStore
 from assay.studio.training_view import CandidateRow, candidate_rows
 
@@ -53,9 +53,6 @@ def test_the_report_of_a_run_explains_what_the_search_had_shown():
     assert sentence.startswith("During the training, the classifier had 83.6 % ± 2.0 on 512 photos held out in cross")
     assert sentence.endswith("the accuracy of the run is the one on the test photos.")
     assert search_sentence(report, [row(outcome="not tried", accuracy=None)]) == ""
-    assert is_chosen_on_folds(report, [row()])
-    assert not is_chosen_on_folds(report, [row(photos=112)])
-    assert not is_chosen_on_folds(report, [])
     del report["splits"]["counts"]["test"]
     assert search_sentence(report, [row()]).endswith("is the one on the validation photos.")
     assert search_sentence(report, [row()], cross_validated=True).endswith("is the one on the held-out photos.")

@@ -86,16 +86,6 @@ def test_photos_that_were_held_out_in_cross_validation_are_said_to_be_trained_on
     assert "validation photos" not in untested
 
 
-def test_photos_of_folds_that_chose_a_fine_tuned_network_are_told_from_those_it_was_trained_on():
-    report = {"splits": {"counts": {"train": {"a": 39}, "val": {"a": 8}, "test": {"a": 60}}}, "metrics": {"count": 60}}
-    assert photos_used(report, chosen_on_folds=True).startswith(
-        "39 photos were used for training; together with the 8 validation photos, they chose the best candidate"
-    )
-    del report["splits"]["counts"]["test"]
-    assert "The validation photos give this result too" in photos_used(report, chosen_on_folds=True)
-    assert photos_used(report, cross_validated=True, chosen_on_folds=True).startswith("47 photos were used")
-
-
 def untested(store: RunStore) -> None:
     """Remove the evaluation of a run on its test photos."""
     shutil.rmtree(Run(store.path("run-1")).evaluation("test"))

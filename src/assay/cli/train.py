@@ -236,7 +236,6 @@ def training_summary(result: "TrainResult") -> str:
     from assay.cli.training_output import describe_confidence, describe_learning_curve, describe_metrics
     from assay.pipeline.learning_curve import load_learning_curve
     from assay.pipeline.quantize import describe_int8
-    from assay.pipeline.run_folder import FINE_TUNING
 
     run, part = result.run, result.reported_split
     selected = "classifier" if result.candidates else "best epoch"
@@ -245,7 +244,8 @@ def training_summary(result: "TrainResult") -> str:
         name = "test photos"
     elif result.evaluated.cross_validated:
         name = "held-out photos (also used to select the classifier; there is no test split)"
-    curves = run.folder / FINE_TUNING / "split" / "curves.png" if result.candidates else run.folder / "curves.png"
+    folder = run.epochs_folder if result.history.metrics else None
+    curves = "" if folder is None else f", {folder / 'curves.png'}"
 
     figures = Bundle.open(run.bundle).info.metrics
     confidence, int8 = figures["confidence"], figures.get("int8")
@@ -263,7 +263,7 @@ def training_summary(result: "TrainResult") -> str:
             "",
             f"classifier  {run.bundle}",
             f"report      {run.evaluation(part) / 'report.html'}",
-            f"figures     {run.evaluation(part)}{f', {curves}' if result.history.metrics else ''}",
+            f"figures     {run.evaluation(part)}{curves}",
             f"use it      {shell_command('predict', run.bundle, _example_image(result))}",
         ]
     )

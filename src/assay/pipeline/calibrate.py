@@ -21,7 +21,7 @@ from assay.evaluation import (
 )
 from assay.evaluation.selective_classification import novelty_limit
 from assay.inference import Classifier, NoveltyDetector, fit_novelty
-from assay.pipeline.held_out_predictions import Distances, HeldOut
+from assay.pipeline.held_out_predictions import HeldOut
 from assay.recipe import AbstainSpec
 
 
@@ -81,10 +81,7 @@ def calibrate_bundle(path: Path, spec: AbstainSpec, held_out: HeldOut) -> Confid
         training = held_out.training(classifier)
         if training.embedding is not None and len(training) >= 2:
             novelty = fit_novelty(training.embedding, training.actual)
-    others = None
-    if novelty is not None and (final := held_out.by_final_network) is not held_out:
-        others = final.distances(novelty, final.predictions(classifier))
-    calibration, novelty = fit_abstention(predictions, novelty, spec, held_out, others)
+    calibration, novelty = fit_abstention(predictions, novelty, spec, held_out)
     amend_bundle(
         Bundle.open(path),
         {"temperature": calibration.calibration.temperature, "thresholds": calibration.thresholds},
@@ -94,11 +91,7 @@ def calibrate_bundle(path: Path, spec: AbstainSpec, held_out: HeldOut) -> Confid
 
 
 def fit_abstention(
-    predictions: Predictions,
-    novelty: NoveltyDetector | None,
-    spec: AbstainSpec,
-    held_out: HeldOut,
-    others: Distances | None = None,
+    predictions: Predictions, novelty: NoveltyDetector | None, spec: AbstainSpec, held_out: HeldOut
 ) -> tuple[ConfidenceCalibration, NoveltyDetector | None]:
     """Fit temperature, threshold and novelty limit to predictions on held-out images.
 
@@ -107,8 +100,6 @@ def fit_abstention(
         novelty: fitted to training images, with any limit; None without one.
         spec: target precision and allowed false positive rate.
         held_out: made the predictions.
-        others: novelty distances of other held-out images, to which the limit is then fitted; None: it is fitted to
-            those of `predictions`.
 
     Returns:
         The calibration, and the novelty detector with its limit; None if there are too few images for a limit.
@@ -117,15 +108,12 @@ def fit_abstention(
     if not spec.enabled:
         return ConfidenceCalibration(calibration, predictions=predictions), None
     in_distribution = np.ones(len(predictions), dtype=np.bool_)
-    if novelty is not None and (others is not None or predictions.embedding is not None):
-        distances = held_out.distances(novelty, predictions) if others is None else others
-        measured = held_out if others is None else held_out.by_final_network
-        limit = novelty_limit(distances, spec.max_false_positive_rate, group_design_effect(measured.groups))
+    if novelty is not None:
+        distances = held_out.distances(novelty, predictions)
+        limit = novelty_limit(distances, spec.max_false_positive_rate, group_design_effect(held_out.groups))
         novelty = None if limit is None else novelty.with_limit(limit)
-        if limit is not None and others is None:
+        if limit is not None:
             in_distribution = distances <= limit
-    else:
-        novelty = None
     probabilities = apply_temperature(predictions.log_probabilities, calibration.temperature)
     curve = precision_coverage_curve(replace(predictions, probabilities=probabilities).take(in_distribution))
     return (

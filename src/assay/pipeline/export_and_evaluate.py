@@ -108,10 +108,7 @@ def evaluate_bundle(
             # The sums of products would saturate: the accuracy and the limits would be those of this processor alone.
             quantization = {"int8": {"kept": False, "reason": NO_INT8_INSTRUCTIONS}}
         else:
-            final = model.held_out.by_final_network
-            # Networks of folds have no int8 models.
-            calibrate = final is model.held_out
-            int8 = quantize_bundle(run.bundle, dataset, held_out=final, calibrate=calibrate, progress=progress)
+            int8 = quantize_bundle(run.bundle, dataset, held_out=model.held_out, progress=progress)
             quantization = {"int8": int8.to_dict()}
     used = calibration if int8 is None else int8.confidence_or(calibration)
     classifier = Classifier.load(run.bundle)

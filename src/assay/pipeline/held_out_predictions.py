@@ -1,8 +1,8 @@
 """Predictions on held-out images, to which temperature, threshold and novelty limit are fitted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, Sample
 from assay.evaluation import Predictions
 from assay.inference import Classifier, NoveltyDetector, fit_novelty
+from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.cached_embeddings import CachedEmbeddings
 from assay.pipeline.dataset_evaluation import labelled_predictions, predict_dataset
 from assay.training.linear_heads import CrossFit, Embeddings, FoldIndices, LinearHead
@@ -22,6 +23,13 @@ _MAX_NOVELTY_IMAGES = 5000
 _NOVELTY_IMAGES_PER_FOLD = 1000
 
 Distances = npt.NDArray[np.float64]
+
+
+class OtherNetwork(NamedTuple):
+    """A network like the final one, and images that it was not trained on."""
+
+    network: Network
+    samples: Sequence[Sample]
 
 
 class HeldOut(Protocol):
@@ -36,8 +44,8 @@ class HeldOut(Protocol):
         """The groups of the images that `predictions` returns; None: in no group."""
 
     @property
-    def by_final_network(self) -> "HeldOut":
-        """The images that the final network itself, or its backbone, predicts; often these."""
+    def other_network(self) -> OtherNetwork | None:
+        """A network to quantize for the accuracy at int8; None: `predictions` takes the final one at any precision."""
 
     def predictions(self, classifier: Classifier) -> Predictions:
         """Return its predictions at temperature 1, with embeddings.
@@ -80,9 +88,9 @@ class ValidationSplit:
         return [sample.group for sample in self.dataset.part("val")]
 
     @property
-    def by_final_network(self) -> HeldOut:
-        """Itself."""
-        return self
+    def other_network(self) -> OtherNetwork | None:
+        """None."""
+        return None
 
     def predictions(self, classifier: Classifier) -> Predictions:
         """Predict the `val` split."""
@@ -100,30 +108,42 @@ class ValidationSplit:
 
 @dataclass(frozen=True)
 class FineTunedFolds:
-    """Images predicted by networks that were fine-tuned without them, like the final one without the `val` split.
-
-    They are several times as many as those of the `val` split, to which only the novelty limit is fitted: each network
-    has embeddings of its own.
+    """Images predicted by networks that were fine-tuned without them; the final one is trained on all of them.
 
     Attributes:
+        dataset: of the images.
+        samples: of the rows.
+        folds: one network each; every row is held out once.
         held_out: predictions of the networks of all folds at temperature 1, without embeddings.
-        groups: of these images.
-        split: the `val` split, which the final network predicts.
+        network: returns the network of a fold.
+        embeddings: returns the embeddings of rows by the network of a fold, float32 [N, D].
+        seed: of the sample of training images.
+        progress: called during prediction.
     """
 
+    dataset: Dataset
+    samples: Sequence[Sample]
+    folds: Sequence[FoldIndices]
     held_out: Predictions
-    groups: Sequence[str | None]
-    split: ValidationSplit
+    network: Callable[[int], Network]
+    embeddings: Callable[[int, npt.NDArray[np.int64]], Embeddings]
+    seed: int
+    progress: Progress = no_progress
 
     @property
     def is_cross_validated(self) -> bool:
-        """False: the final network was not trained on the `val` split."""
-        return False
+        """True: every image is predicted by a network that was not trained on it."""
+        return True
 
     @property
-    def by_final_network(self) -> HeldOut:
-        """The `val` split."""
-        return self.split
+    def groups(self) -> Sequence[str | None]:
+        """The groups of the held-out images, fold after fold."""
+        return [self.samples[row].group for fold in self.folds for row in fold.held_out]
+
+    @property
+    def other_network(self) -> OtherNetwork | None:
+        """The network of the first fold."""
+        return OtherNetwork(self.network(0), [self.samples[row] for row in self.folds[0].held_out])
 
     def predictions(self, classifier: Classifier) -> Predictions:
         """Return the predictions of the folds' networks, which have the precision of training."""
@@ -131,13 +151,23 @@ class FineTunedFolds:
         return self.held_out
 
     def training(self, classifier: Classifier) -> Predictions:
-        """Predict a sample of the `train` split."""
-        return self.split.training(classifier)
+        """Predict a sample of the images, which the final network was trained on."""
+        return predict_dataset(
+            classifier, self.dataset, novelty_sample(self.dataset, self.samples, self.seed), self.progress
+        )
 
     def distances(self, novelty: NoveltyDetector, predictions: Predictions) -> Distances:
-        """Raise `ValueError`, since `predictions` are without embeddings."""
+        """Return the distances by detectors that were fitted to embeddings of the fold's network."""
         del novelty, predictions
-        raise ValueError("networks of folds have embeddings of their own: use by_final_network")
+        targets = self.dataset.targets(self.samples)
+        count = _novelty_count(_NOVELTY_IMAGES_PER_FOLD, len(self.dataset.classes))
+        distances = []
+        for number, fold in enumerate(self.folds):
+            rows = fold.train[rows_by_class(targets[fold.train], self.seed, count)]
+            detector = fit_novelty(self.embeddings(number, rows), targets[rows])
+            distances.append(detector.distance(self.embeddings(number, fold.held_out)))
+            self.progress("fitting the novelty limit", number + 1, len(self.folds))
+        return np.concatenate(distances)
 
 
 @dataclass(frozen=True)
@@ -177,9 +207,9 @@ class CrossFittedHeads:
         return [self.samples[row].group for row in self.fit.rows]
 
     @property
-    def by_final_network(self) -> HeldOut:
-        """Itself: the backbone is the same."""
-        return self
+    def other_network(self) -> OtherNetwork | None:
+        """None."""
+        return None
 
     def predictions(self, classifier: Classifier) -> Predictions:
         """Apply the head of every fold to the embeddings of its held-out images by a classifier."""

@@ -5,8 +5,9 @@ images, or those of the fp32 model if no such images are left.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,26 +16,26 @@ import numpy as np
 from safetensors.numpy import save
 
 from assay.bundle import Bundle, Precision, PrecisionSettings, amend_bundle
+from assay.bundle.onnx_export import export_onnx, frozen_copy
 from assay.bundle.quantization import Quantizer
 from assay.core.cpu import cpu_count
 from assay.core.progress import Progress, no_progress
 from assay.core.text_layout import counted
-from assay.data import Dataset, PixelCache, PreprocessedImages
+from assay.data import Dataset, PixelCache, PreprocessedImages, Sample
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Predictions
 from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention
+from assay.pipeline.dataset_evaluation import predict_dataset
 from assay.pipeline.held_out_predictions import HeldOut, ValidationSplit, sample_per_class
-from assay.pipeline.training_overlap import class_mapping_for, confidence_images, uses_validation_images
+from assay.pipeline.training_overlap import class_mapping_for, uses_validation_images
 from assay.recipe import AbstainSpec, Recipe
 
 NO_INT8_INSTRUCTIONS = "this processor has no int8 dot products and cannot measure its accuracy"
 """Reason in a bundle's metrics why no int8 model was made."""
 MAX_ACCURACY_DROP = 0.005
 """Accuracy on validation photos that may be lost against fp32, as a share of 1."""
-MAX_CONFIDENCE_SHIFT = 0.02
-"""Mean absolute difference of the confidence of int8 and fp32 up to which the limits of fp32 hold for both."""
 
 _CALIBRATION_IMAGES = 128
 _SENSITIVITY_IMAGES = 8
@@ -137,7 +138,6 @@ def quantize_bundle(
     dataset: Dataset,
     *,
     held_out: HeldOut | None = None,
-    calibrate: bool = True,
     progress: Progress = no_progress,
 ) -> QuantizationResult:
     """Quantize a calibrated bundle's model; keep the int8 model if it is as accurate and faster.
@@ -149,10 +149,9 @@ def quantize_bundle(
     Args:
         path: the bundle; it is replaced if the int8 model is kept.
         dataset: its `train` split gives the ranges of the activations.
-        held_out: the images that give the accuracy; None: the `val` split. If the head was trained on that split too,
-            the int8 model gets the temperature and thresholds of the fp32 model.
-        calibrate: whether it gets temperature and thresholds of its own; otherwise it gets those of the fp32 model, as
-            it does if those were fitted to more images (of all folds) and its confidence hardly differs.
+        held_out: the images that give the accuracy; None: the `val` split. The int8 model gets the temperature and
+            thresholds of the fp32 model if the classifier was trained on that split too, or if `held_out` names another
+            network: then that one is quantized to measure the accuracy.
         progress: called during prediction.
 
     Raises:
@@ -161,20 +160,25 @@ def quantize_bundle(
     """
     bundle = Bundle.open(path)
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
-    calibrate = calibrate and (held_out is not None or not uses_validation_images(bundle.info))
+    other = None if held_out is None else held_out.other_network
+    calibrate = other is None and (held_out is not None or not uses_validation_images(bundle.info))
     held_out = held_out or ValidationSplit(dataset, recipe.train.seed, progress=progress)
-    plain = _uncalibrated(bundle, bundle.model("fp32"), "fp32")
+    size = bundle.info.preprocess.size
+    measured = bundle.model("fp32") if other is None else export_onnx(frozen_copy(other.network), size)
+    plain = _uncalibrated(bundle, measured, "fp32")
     images = _training_images(dataset, plain, recipe, _CALIBRATION_IMAGES)
     batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-    quantizer = Quantizer.observe(bundle.model("fp32"), batches, cpu_count())
-    exact = held_out.predictions(plain)
+    quantizer = Quantizer.observe(measured, batches, cpu_count())
+
+    predict = held_out.predictions if other is None else partial(_predict, dataset, other.samples, progress)
+    exact = predict(plain)
 
     def attempt(keep: tuple[str, ...]) -> tuple[bytes, Predictions, QuantizationResult]:
         model = quantizer.model(keep)
         small = _uncalibrated(bundle, model, "int8")
-        found = held_out.predictions(small)
+        found = predict(small)
         accuracy: dict[Precision, float] = {"fp32": float(exact.correct.mean()), "int8": float(found.correct.mean())}
-        times = _time_engines(plain.engine, small.engine, bundle.info.preprocess.size)
+        times = _time_engines(plain.engine, small.engine, size)
         outcome = QuantizationResult(
             kept=False,
             photos=len(found),
@@ -193,8 +197,9 @@ def quantize_bundle(
                 break
     if not outcome.kept:
         return outcome
-    more_images = confidence_images(bundle.info) > len(found)
-    if not calibrate or (more_images and _confidence_shift(exact, found) <= MAX_CONFIDENCE_SHIFT):
+    if other is not None:
+        model = Quantizer.observe(bundle.model("fp32"), batches, cpu_count()).model(outcome.layers)
+    if not calibrate:
         amend_bundle(bundle, {"precision": "int8", "others": {"fp32": _fp32_settings(bundle)}}, int8=model)
         return outcome
     return replace(outcome, confidence=store_int8_model(bundle, model, found, recipe.abstain, held_out))
@@ -248,9 +253,8 @@ def _fp32_settings(bundle: Bundle) -> PrecisionSettings:
     )
 
 
-def _confidence_shift(exact: Predictions, small: Predictions) -> float:
-    """Return the mean absolute difference of the confidence of two precisions on the same images."""
-    return float(np.abs(exact.confidence - small.confidence).mean())
+def _predict(dataset: Dataset, samples: Sequence[Sample], progress: Progress, classifier: Classifier) -> Predictions:
+    return predict_dataset(classifier, dataset, samples, progress)
 
 
 def _accurate_enough(outcome: QuantizationResult) -> bool:

@@ -168,8 +168,8 @@ def write_evaluation_report(
 def _validation_warning(evaluated: RunEvaluation, strategy: str) -> str:
     if evaluated.cross_validated:
         return (
-            "each photo was predicted by a head that was not trained on it, but the same photos were also used to "
-            "select the classifier and to calibrate the confidence; there is no test split."
+            "each photo was predicted by a classifier that was not trained on it, but the same photos were also used "
+            "to select the classifier and to calibrate the confidence; there is no test split."
         )
     selected = "best epoch" if strategy != "auto" else "classifier"
     return (

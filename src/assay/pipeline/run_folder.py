@@ -47,8 +47,9 @@ _STATE_FIELDS: JsonTypes = {
 }
 
 
-FINE_TUNING, SPLIT_FOLDER = "fine-tuning", "split"
-"""Folders of the strategy `auto`: of all fine-tuning, and of the network trained on the training split."""
+FINE_TUNING, SPLIT_FOLDER, FIRST_FOLD_FOLDER, FINAL_FOLDER = "fine-tuning", "split", "fold-1", "final"
+"""Folders of the strategy `auto`: of all fine-tuning, and within it of the network trained on the training split; with
+cross-validation, of that of the first fold and of that trained on all training and validation images."""
 METRICS_TABLE = "metrics.csv"
 """One row per epoch."""
 METRICS_FILE = "metrics.json"
@@ -86,8 +87,18 @@ class Run:
         Raises:
             AssayError: the file of the metrics was changed.
         """
-        files = (self.folder / METRICS_TABLE, self.folder / FINE_TUNING / SPLIT_FOLDER / METRICS_TABLE)
-        return next((read_metrics(path) for path in files if path.is_file()), ())
+        folder = self.epochs_folder
+        return () if folder is None else read_metrics(folder / METRICS_TABLE)
+
+    @property
+    def epochs_folder(self) -> Path | None:
+        """The folder with the metrics and curves of the epochs; None if only heads were fitted.
+
+        With cross-validation it is that of the first fold: the final network has no images that it was not trained on.
+        """
+        tuning = self.folder / FINE_TUNING
+        folders = (self.folder, tuning / SPLIT_FOLDER, tuning / FIRST_FOLD_FOLDER)
+        return next((folder for folder in folders if (folder / METRICS_TABLE).is_file()), None)
 
     @property
     def learning_curve(self) -> Path:

@@ -46,17 +46,9 @@ def find_run(classifier: Classifier) -> Run | None:
 
 
 def uses_validation_images(info: BundleInfo) -> bool:
-    """Whether the head of a classifier was also trained on the validation split, and calibrated by cross-validation."""
+    """Whether a classifier was also trained on the validation split, and calibrated by cross-validation."""
     confidence = info.metrics.get("confidence")
     return isinstance(confidence, dict) and confidence.get("cross_validated") is True
-
-
-def confidence_images(info: BundleInfo) -> int:
-    """Return the number of held-out images to which the temperature and the threshold were fitted; 0 if unknown."""
-    match info.metrics.get("confidence"):
-        case {"calibration": {"count": int(count)}}:
-            return count
-    return 0
 
 
 def training_samples(run: Run | None, info: BundleInfo) -> tuple[Sample, ...]:

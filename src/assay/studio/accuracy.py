@@ -59,12 +59,6 @@ def search_sentence(report: Mapping[str, Any], candidates: list[CandidateRow], *
     return text("search_was", measured=measured, split=SPLIT_TITLES["test"] if counts.get("test") else untested)
 
 
-def is_chosen_on_folds(report: Mapping[str, Any], candidates: list[CandidateRow]) -> bool:
-    """Whether the candidate that a run kept was compared by cross-validation, see `search_photos`."""
-    kept = _kept(candidates)
-    return kept is not None and _is_cross_validated(kept, split_counts(report))
-
-
 def split_counts(report: Mapping[str, Any]) -> dict[str, int]:
     """Return the number of photos of a report by split."""
     return {split: sum(classes.values()) for split, classes in report["splits"]["counts"].items()}

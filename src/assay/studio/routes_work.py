@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from assay.core.errors import AssayError, UsageError
-from assay.studio.accuracy import is_chosen_on_folds, search_note, search_photos, search_score, search_sentence
+from assay.studio.accuracy import search_note, search_photos, search_score, search_sentence
 from assay.studio.comparison import comparison_view
 from assay.studio.errors import NotFoundError
 from assay.studio.findings import cards_by_severity, finding_cards, photos_to_leave_out
@@ -226,12 +226,11 @@ def _report_values(studio: Studio, name: str) -> dict[str, Any]:
     photos = studio.project.by_name()
     cross_validated = studio.runs.is_cross_validated(name)
     candidates = studio.runs.candidates(name)
-    on_folds = is_chosen_on_folds(report, candidates)
     return {
         "report": report,
         "classes": classes,
         "matrix": rows,
-        "used": photos_used(report, cross_validated=cross_validated, chosen_on_folds=on_folds),
+        "used": photos_used(report, cross_validated=cross_validated),
         "searched": search_sentence(report, candidates, cross_validated=cross_validated),
         "mistakes": mistake_cards(report, photos),
         "suspects": suspects(report, photos),

@@ -80,14 +80,13 @@ def suspects(report: Mapping[str, Any], photos: Mapping[str, Photo]) -> list[Sus
     ]
 
 
-def photos_used(report: Mapping[str, Any], *, cross_validated: bool = False, chosen_on_folds: bool = False) -> str:
+def photos_used(report: Mapping[str, Any], *, cross_validated: bool = False) -> str:
     """Return a sentence on which photos were trained on and which were kept for the result of a report.
 
     Args:
         report: of the run.
         cross_validated: whether the classifier was trained on the validation photos too, and chosen by
             cross-validation.
-        chosen_on_folds: whether it was chosen by cross-validation, but trained on the training photos only.
     """
     counts = split_counts(report)
     numbers = {split: counts.get(split, 0) for split in ("train", "val", "test")}
@@ -95,7 +94,5 @@ def photos_used(report: Mapping[str, Any], *, cross_validated: bool = False, cho
     if cross_validated:
         key = f"{key}_cross_validated"
         numbers["train"] += numbers["val"]
-    elif chosen_on_folds:
-        key = f"{key}_folds"
     used = text(key, **numbers)
     return f"{used} {text('few_evaluated')}" if report["metrics"]["count"] < FEW_PHOTOS else used

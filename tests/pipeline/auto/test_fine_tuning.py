@@ -1,20 +1,25 @@
 """Fine-tuning from a probe: what the folds' networks predict, and the confidence that is fitted to it."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from assay.bundle import Bundle
+from assay.core.cpu import int8_instructions
 from assay.core.progress import no_progress
 from assay.data import Dataset
 from assay.data.loading import load_split_dataset
 from assay.inference import Classifier
+from assay.pipeline import quantize
 from assay.pipeline.auto.fine_tuning import SHARES, FineTuned, fine_tune
-from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan
-from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe
+from assay.pipeline.auto.fine_tuning_plan import Comparison, FineTuningCost, FineTuningPlan
+from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe, split_fold
 from assay.pipeline.build_network import build_model
+from assay.pipeline.dataset_evaluation import predict_dataset
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
 from assay.pipeline.held_out_predictions import FineTunedFolds, ValidationSplit
 from assay.pipeline.run_folder import Run
@@ -41,37 +46,80 @@ def tuned(dataset: Dataset, probe: LinearProbe, tmp_path_factory: pytest.TempPat
     return fine_tune(protocol, probe, plan, folder, progress=no_progress, on_network=None, on_epoch=None)
 
 
-def test_predictions_of_the_folds_are_those_that_were_scored(dataset: Dataset, tuned: FineTuned):
+@pytest.fixture(scope="module")
+def held_out(tuned: FineTuned) -> FineTunedFolds:
+    found = tuned.held_out_images(1.0, no_progress)
+    assert isinstance(found, FineTunedFolds)
+    return found
+
+
+def test_every_training_and_validation_photo_is_predicted_once(dataset: Dataset, tuned: FineTuned):
     assert set(tuned.held_out) == set(SHARES)
-    validation = {sample.id for sample in dataset.part("val")}
+    used = sorted(sample.id for split in ("train", "val") for sample in dataset.samples if sample.split == split)
     for share, predictions in tuned.held_out.items():
-        assert predictions.ids == tuple(sample.id for sample in tuned.samples)
+        assert sorted(predictions.ids) == used
         assert predictions.correct.mean() == pytest.approx(tuned.scores[share].accuracy)
         np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1)
-        assert not set(predictions.ids) <= validation
-    assert not set(tuned.held_out[1.0].ids) & {sample.id for sample in dataset.part("test")}
+
+
+def test_the_final_network_is_trained_on_the_validation_photos_too(tuned: FineTuned):
+    *folds, final = tuned.comparison.folds
+    assert len(final.train) == len(tuned.protocol.samples)
+    for fold in folds:
+        assert not set(fold.train) & set(fold.held_out)
+
+
+def test_networks_of_the_folds_give_the_predictions_that_were_scored(tuned: FineTuned, held_out: FineTunedFolds):
+    expected = tuned.held_out[1.0].probabilities
+    first = held_out.folds[0].held_out
+    embeddings = held_out.embeddings(0, first)
+    with torch.inference_mode():
+        found = held_out.network(0).head(torch.from_numpy(embeddings)).double().softmax(1).numpy()
+    np.testing.assert_allclose(found, expected[: len(first)], atol=1e-5)
 
 
 def test_confidence_of_a_fine_tuned_network_is_fitted_to_the_photos_of_all_folds(
-    dataset: Dataset, probe: LinearProbe, tuned: FineTuned, tmp_path: Path
+    dataset: Dataset, probe: LinearProbe, tuned: FineTuned, held_out: FineTunedFolds, tmp_path: Path
 ):
     run = Run(tmp_path)
-    split = ValidationSplit(dataset, seed=0)
-    held_out = tuned.held_out_images(1.0, split)
-    assert isinstance(held_out, FineTunedFolds)
-    assert held_out.by_final_network is split
-    found = write_calibrated_bundle(run, dataset, TrainedModel(tuned.networks[1.0], RECIPE, probe.spec, held_out))
+    found = write_calibrated_bundle(run, dataset, TrainedModel(tuned.network(1.0), RECIPE, probe.spec, held_out))
     assert found.selection is not None
-    assert found.selection.count == len(tuned.samples) > len(dataset.part("val"))
+    assert found.selection.count == len(tuned.protocol.samples)
     info = Bundle.open(run.bundle).info
     assert info.thresholds == found.thresholds
     assert info.temperature == found.calibration.temperature
     abstention = Classifier.load(run.bundle).abstention
     assert abstention is not None
-    assert abstention.novelty is not None  # fitted to the validation split
+    assert abstention.novelty is not None
+    # The limit passes most photos of the folds.
+    assert found.in_distribution is not None
+    assert 0.8 < found.in_distribution.mean() <= 1
 
 
-def test_without_folds_the_confidence_is_fitted_to_the_validation_split(dataset: Dataset, tuned: FineTuned):
-    split = ValidationSplit(dataset, seed=0)
-    alone = FineTuned(tuned.networks, tuned.scores, tuned.baseline, tuned.history, tuned.samples, {})
-    assert alone.held_out_images(1.0, split) is split
+@pytest.mark.skipif(int8_instructions() == frozenset(), reason="int8 models are not made without dot products")
+def test_the_accuracy_at_int8_is_measured_with_the_network_of_a_fold(  # noqa: PLR0917
+    dataset: Dataset, probe: LinearProbe, tuned: FineTuned, held_out: FineTunedFolds, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    run, network = Run(tmp_path), tuned.network(1.0)
+    write_calibrated_bundle(run, dataset, TrainedModel(network, RECIPE, probe.spec, held_out))
+    before = Bundle.open(run.bundle)
+    monkeypatch.setattr(quantize, "_accurate_enough", lambda _: True)
+    monkeypatch.setattr(quantize, "_time_engines", lambda *_: {"fp32": 2.0, "int8": 1.0})
+    outcome = quantize.quantize_bundle(run.bundle, dataset, held_out=held_out)
+    first = held_out.folds[0].held_out
+    assert outcome.photos == len(first)
+    assert outcome.accuracy["fp32"] == pytest.approx(tuned.held_out[1.0].correct[: len(first)].mean())
+    assert outcome.confidence is None
+    after = Bundle.open(run.bundle).info
+    assert (after.precision, after.temperature) == ("int8", before.info.temperature)
+    # The model in the bundle is the final network, not that of the fold.
+    exact, small = (Classifier.load(run.bundle, precision=name) for name in ("fp32", "int8"))
+    test = dataset.part("test")
+    found = [predict_dataset(each, dataset, test).probabilities for each in (exact, small)]
+    assert np.abs(found[0] - found[1]).max() < 0.1
+
+
+def test_without_folds_the_confidence_is_fitted_to_the_validation_split(tuned: FineTuned):
+    alone = replace(tuned, comparison=Comparison(split_fold(tuned.protocol.dataset), 1))
+    assert isinstance(alone.held_out_images(1.0, no_progress), ValidationSplit)

@@ -8,6 +8,7 @@ weights.
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from assay.core.progress import Progress
 from assay.data import Sample
 from assay.evaluation import Predictions
 from assay.nets import ClassifierNetwork as Network
-from assay.pipeline.auto.fine_tuning_plan import FineTuningPlan
+from assay.pipeline.auto.fine_tuning_plan import Comparison, FineTuningPlan
 from assay.pipeline.auto.probe import LinearProbe, Protocol, load_head
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import preprocessed_images
@@ -29,7 +30,7 @@ from assay.pipeline.held_out_predictions import FineTunedFolds, HeldOut, Validat
 from assay.recipe import Recipe
 from assay.training import EpochListener, History, LabeledImages, fit
 from assay.training.feature_extraction import compute_embeddings
-from assay.training.linear_heads import LinearHead
+from assay.training.linear_heads import FoldIndices
 from assay.training.logistic_regression import fit_logistic
 
 SHARES = (0.5, 0.75, 1.0)
@@ -41,31 +42,70 @@ without the floor."""
 
 
 @dataclass(frozen=True, eq=False)
+class TunedWeights:
+    """State dicts of a network, as fine-tuning began and ended."""
+
+    before: Mapping[str, Tensor]
+    after: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
 class FineTuned:
-    """A fine-tuned network, also averaged with the probe.
+    """Fine-tuned networks, also averaged with the probe.
 
     Attributes:
-        networks: by share of the fine-tuned weights; trained on the `train` split.
-        scores: by share, on held-out images.
+        protocol: images and folds.
+        probe: from which fine-tuning began.
+        comparison: the trainings.
+        weights: of every training.
+        scores: by share of the fine-tuned weights, on held-out images.
         baseline: scores of the probe on the same images, with heads trained on the same images.
-        history: of the network trained on the `train` split.
-        samples: the held-out images.
-        held_out: predictions of the networks of the folds on them by share, at temperature 1, without embeddings; empty
-            if only the network of the `train` split was trained.
+        history: of the final network; with cross-validation, of that of the first fold.
+        held_out: predictions on the held-out images by share, at temperature 1, without embeddings.
     """
 
-    networks: Mapping[float, Network]
+    protocol: Protocol
+    probe: LinearProbe
+    comparison: Comparison
+    weights: Sequence[TunedWeights]
     scores: Mapping[float, HeldOutScores]
     baseline: HeldOutScores
     history: History
-    samples: Sequence[Sample]
     held_out: Mapping[float, Predictions]
 
-    def held_out_images(self, share: float, split: ValidationSplit) -> HeldOut:
-        """Return the images that the confidence of a network is fitted to: those of the folds, or the `val` split."""
-        if share not in self.held_out:
-            return split
-        return FineTunedFolds(self.held_out[share], [sample.group for sample in self.samples], split)
+    def network(self, share: float, number: int = -1) -> Network:
+        """Return a network, adjusted for the objective.
+
+        Args:
+            share: of the fine-tuned weights.
+            number: place of the training; -1: the final one.
+        """
+        weights = self.weights[number]
+        network = copy.deepcopy(self.probe.network)
+        network.load_state_dict(average_weights(weights.before, weights.after, share))
+        with torch.no_grad():
+            network.head.fc.bias.add_(torch.from_numpy(self.protocol.offsets).to(network.head.fc.bias))
+        return network
+
+    def held_out_images(self, share: float, progress: Progress) -> HeldOut:
+        """Return the images that the confidence of the final network is fitted to."""
+        protocol = self.protocol
+        if not self.comparison.is_cross_validated:
+            return ValidationSplit(protocol.dataset, protocol.seed, progress=progress)
+        return FineTunedFolds(
+            protocol.dataset,
+            protocol.samples,
+            self.comparison.folds[: self.comparison.compared],
+            self.held_out[share],
+            partial(self.network, share),
+            partial(self._embeddings, share),
+            protocol.seed,
+            progress,
+        )
+
+    def _embeddings(self, share: float, number: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        images = _labelled(self.protocol, self.probe, rows).images
+        return compute_embeddings(self.network(share, number), images)
 
 
 def fine_tune(
@@ -87,67 +127,64 @@ def fine_tune(
         folder: of the run.
         progress: called after every batch.
         on_network: called before each of several networks is trained, with its name.
-        on_epoch: called after every epoch.
+        on_epoch: called after every epoch of a network that has held-out images.
 
     Raises:
         AssayError: an image cannot be read, or the loss is not finite.
         TrainingInterruptedError: Ctrl-C; the run can be resumed.
     """
+    comparison = plan.comparison
     logits: dict[float, list[npt.NDArray[np.float64]]] = {share: [] for share in SHARES}
-    baseline, networks = [], {}
-    folds, compared = plan.comparison
-    for number, fold in enumerate(folds):
-        is_split = number == len(folds) - 1
-        place = plan.comparison.folder(number, folder)
+    baseline, weights, histories = [], [], []
+    for number, fold in enumerate(comparison.folds):
+        is_compared = number < comparison.compared
+        place = comparison.folder(number, folder)
         place.mkdir(parents=True, exist_ok=True)
-        if on_network is not None and len(folds) > 1:
-            on_network("training split" if is_split else f"fold {number + 1} of {len(folds) - 1}")
-        head = probe.head_on(protocol, fold.train)
-        initial = fit_logistic(
-            probe.embeddings[fold.train],
-            protocol.targets[fold.train],
-            len(protocol.dataset.classes),
-            _INITIAL_STRENGTH,
-            variance_floor=_VARIANCE_FLOOR,
-        )
-        network = _initial_network(probe, initial)
-        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        if on_network is not None and comparison.is_cross_validated:
+            on_network(f"fold {number + 1} of {comparison.compared}" if is_compared else "all photos")
+        network = _initial_network(protocol, probe, fold)
+        # The backbone is that of the probe, which stays as it is.
+        before = {**probe.network.state_dict(), **_copied(network.head.state_dict(prefix="head."))}
         training = _labelled(protocol, probe, fold.train, plan.recipe)
         held_out = _labelled(protocol, probe, fold.held_out)
-        history = fit(
-            network, plan.recipe, training, held_out, run=place, resume=True, progress=progress, on_epoch=on_epoch
+        histories.append(
+            fit(
+                network,
+                plan.recipe,
+                training,
+                held_out,
+                run=place,
+                resume=True,
+                progress=progress,
+                on_epoch=on_epoch if is_compared else None,
+            )
         )
-        after = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        weights.append(TunedWeights(before, _copied(network.state_dict())))
+        if not is_compared:
+            continue
         for share in SHARES:
-            averaged = network if share == 1 else copy.deepcopy(network)
-            averaged.load_state_dict(average_weights(before, after, share))
-            if is_split:
-                networks[share] = averaged
-            if number < compared:
-                logits[share].append(_logits(averaged, held_out) + protocol.offsets)
-        if number < compared:
-            values = head.log_probabilities(probe.embeddings[fold.held_out])
-            baseline.append(values + protocol.offsets)
-    rows = np.concatenate([fold.held_out for fold in folds[:compared]])
+            network.load_state_dict(average_weights(before, weights[-1].after, share))
+            logits[share].append(_logits(network, held_out) + protocol.offsets)
+        head = probe.head_on(protocol, fold.train)
+        baseline.append(head.log_probabilities(probe.embeddings[fold.held_out]) + protocol.offsets)
+    rows = np.concatenate([fold.held_out for fold in comparison.folds[: comparison.compared]])
     samples, targets = [protocol.samples[row] for row in rows], protocol.targets[rows]
 
     def scores(parts: Sequence[npt.NDArray[np.float64]]) -> HeldOutScores:
         return HeldOutScores.of(samples, targets, [np.concatenate(parts)], protocol.objective)
 
-    for network in networks.values():
-        with torch.no_grad():
-            network.head.fc.bias.add_(torch.from_numpy(protocol.offsets).to(network.head.fc.bias))
-    held_out_predictions = {
-        share: labelled_predictions(protocol.dataset.classes, samples, softmax(np.concatenate(parts), axis=1), None)
-        for share, parts in (logits.items() if len(folds) > 1 else ())
-    }
     return FineTuned(
-        networks,
+        protocol,
+        probe,
+        comparison,
+        weights,
         {share: scores(parts) for share, parts in logits.items()},
         scores(baseline),
-        history,
-        samples,
-        held_out_predictions,
+        histories[0],
+        {
+            share: labelled_predictions(protocol.dataset.classes, samples, softmax(np.concatenate(parts), axis=1), None)
+            for share, parts in logits.items()
+        },
     )
 
 
@@ -165,10 +202,21 @@ def average_weights(before: Mapping[str, Tensor], after: Mapping[str, Tensor], s
     }
 
 
-def _initial_network(probe: LinearProbe, head: LinearHead) -> Network:
+def _initial_network(protocol: Protocol, probe: LinearProbe, fold: FoldIndices) -> Network:
     network = copy.deepcopy(probe.network)
+    head = fit_logistic(
+        probe.embeddings[fold.train],
+        protocol.targets[fold.train],
+        len(protocol.dataset.classes),
+        _INITIAL_STRENGTH,
+        variance_floor=_VARIANCE_FLOOR,
+    )
     load_head(network, head)
     return network
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _labelled(

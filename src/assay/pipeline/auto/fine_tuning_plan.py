@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from assay.core.files import write_text
 from assay.data.dataset import quote_names
 from assay.evaluation.clusters import group_design_effect
 from assay.nets import ClassifierNetwork as Network
-from assay.pipeline.auto.probe import LinearProbe, Protocol, split_fold
-from assay.pipeline.run_folder import FINE_TUNING, SPLIT_FOLDER
+from assay.pipeline.auto.probe import LinearProbe, Protocol, grouped_folds, split_fold
+from assay.pipeline.run_folder import FINAL_FOLDER, FINE_TUNING, SPLIT_FOLDER
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.training.device import select_device
 from assay.training.heap import reuse_freed_memory
@@ -29,7 +30,8 @@ _MAX_TRAINED_IMAGES = 60_000
 """Images in all epochs together, unless `MIN_EPOCHS` have more."""
 _ENOUGH_HELD_OUT = 100
 """With fewer independent validation images, fine-tuning is compared with the probe by cross-validation if possible."""
-_FOLDS = 3
+_FOLDS = (3, 2)
+"""Numbers of folds in order of preference; every one is a training of all layers."""
 _WARMUP_STEPS, _TIMED_STEPS = 2, 3
 _TIMED_IMAGES = 64
 """Images of a timed step; fewer with a smaller batch size."""
@@ -38,15 +40,21 @@ _OVERHEAD = 1.25
 
 
 class Comparison(NamedTuple):
-    """The trainings whose held-out images compare fine-tuning with the probe.
+    """The trainings whose held-out images compare fine-tuning with the probe, and the one of the final network.
 
     Attributes:
-        folds: rows of the protocol; the last one is the training and validation split.
-        compared: how many of the first folds give the scores.
+        folds: rows of the protocol; the last training is that of the final network.
+        compared: how many of the first folds give the scores: all of them, or all but the last one, which is then
+            trained on all images.
     """
 
     folds: tuple[FoldIndices, ...]
     compared: int
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """Whether every image is held out in one fold, and the final network is trained on all of them."""
+        return self.compared < len(self.folds)
 
     @property
     def trained_images(self) -> int:
@@ -55,8 +63,13 @@ class Comparison(NamedTuple):
 
     def folder(self, number: int, run: Path) -> Path:
         """Return the folder of a training; `number` is its place in `folds`."""
-        last = number == len(self.folds) - 1
-        return run / FINE_TUNING / (SPLIT_FOLDER if last else f"fold-{number}")
+        if not self.is_cross_validated:
+            name = SPLIT_FOLDER
+        elif number == self.compared:
+            name = FINAL_FOLDER
+        else:
+            name = f"fold-{number + 1}"
+        return run / FINE_TUNING / name
 
 
 @dataclass(frozen=True)
@@ -171,8 +184,8 @@ def _plan_file(run: Path) -> Path:
 def comparisons(protocol: Protocol) -> tuple[Comparison, ...]:
     """Return the possible comparisons of fine-tuning with the probe, in order of preference.
 
-    If the validation split has few independent images, because it is small or because its images form groups, folds of
-    the protocol come first. Trainings in which a class has no image are left out.
+    If the validation split has few independent images, because it is small or because its images form groups,
+    cross-validation comes first. Trainings in which a class has no image are left out.
     """
     split = split_fold(protocol.dataset)
     if _absent_classes(protocol, split):
@@ -182,9 +195,15 @@ def comparisons(protocol: Protocol) -> tuple[Comparison, ...]:
     independent = len(held_out) / group_design_effect(held_out)
     if independent >= _ENOUGH_HELD_OUT or not protocol.is_cross_validated:
         return (alone,)
-    folds = protocol.repeats[0][:_FOLDS]
-    several = () if _absent_classes(protocol, folds) else (Comparison((*folds, *split), len(folds)),)
-    return (*several, alone) if len(held_out) >= _ENOUGH_HELD_OUT else several or (alone,)
+    folds: tuple[FoldIndices, ...] = ()
+    for count in _FOLDS:
+        found = folds or grouped_folds(protocol.samples, protocol.targets, count, protocol.seed)
+        folds = () if _absent_classes(protocol, found) else found
+    if not folds:
+        return (alone,)
+    final = FoldIndices(np.arange(len(protocol.samples)), split[0].held_out)
+    several = Comparison((*folds, final), len(folds))
+    return (several, alone) if len(held_out) >= _ENOUGH_HELD_OUT else (several,)
 
 
 def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -67,7 +67,7 @@ class Protocol:
         folds: tuple[tuple[FoldIndices, ...], ...] = ()
         fits = len(samples) * len(dataset.classes) <= _MAX_CROSS_VALIDATED_SCORES
         for count in FOLDS if fits and len(samples) <= _MAX_CROSS_VALIDATED else ():
-            folds = folds or _folds(samples, targets, count, seed, _REPEATS if few else 1)
+            folds = folds or _repeated_folds(samples, targets, count, seed, _REPEATS if few else 1)
         return cls(
             dataset,
             samples,
@@ -95,33 +95,36 @@ def split_fold(dataset: Dataset) -> tuple[FoldIndices]:
     return (FoldIndices(np.arange(training), np.arange(training, training + validation)),)
 
 
-def _folds(
-    samples: Sequence[Sample], targets: npt.NDArray[np.int64], count: int, seed: int, repeats: int
-) -> tuple[tuple[FoldIndices, ...], ...]:
-    """Return grouped folds of every repetition; empty if there are too few groups for training parts with all classes.
+def grouped_folds(
+    samples: Sequence[Sample], targets: npt.NDArray[np.int64], count: int, seed: int
+) -> tuple[FoldIndices, ...]:
+    """Return grouped folds; empty if there are too few groups for training parts with all classes.
 
     A few images of classes with a single group may be held out while their class is absent; they count as mistakes.
     """
     row_of = {sample.id: row for row, sample in enumerate(samples)}
-    found = []
-    for repeat in range(repeats):
-        try:
-            folds = validation_folds(samples, count, seed + repeat)
-        except AssayError:
-            return ()
-        indices = tuple(
-            FoldIndices(
-                np.array([row_of[sample.id] for sample in fold.train]),
-                np.array([row_of[sample.id] for sample in fold.val]),
-            )
-            for fold in folds
+    try:
+        folds = validation_folds(samples, count, seed)
+    except AssayError:
+        return ()
+    indices = tuple(
+        FoldIndices(
+            np.array([row_of[sample.id] for sample in fold.train]),
+            np.array([row_of[sample.id] for sample in fold.val]),
         )
-        absent = sum(int((~np.isin(targets[fold.held_out], targets[fold.train])).sum()) for fold in indices)
-        one_class = any(len(np.unique(targets[fold.train])) < 2 for fold in indices)
-        if one_class or absent > _MAX_ABSENT_SHARE * len(targets):
-            return ()
-        found.append(indices)
-    return tuple(found)
+        for fold in folds
+    )
+    absent = sum(int((~np.isin(targets[fold.held_out], targets[fold.train])).sum()) for fold in indices)
+    one_class = any(len(np.unique(targets[fold.train])) < 2 for fold in indices)
+    return () if one_class or absent > _MAX_ABSENT_SHARE * len(targets) else indices
+
+
+def _repeated_folds(
+    samples: Sequence[Sample], targets: npt.NDArray[np.int64], count: int, seed: int, repeats: int
+) -> tuple[tuple[FoldIndices, ...], ...]:
+    """Return the folds of every repetition; empty if one of them is not possible."""
+    found = tuple(grouped_folds(samples, targets, count, seed + repeat) for repeat in range(repeats))
+    return found if all(found) else ()
 
 
 @dataclass(frozen=True, eq=False)

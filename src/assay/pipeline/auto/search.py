@@ -24,7 +24,6 @@ from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
 from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
-from assay.pipeline.held_out_predictions import ValidationSplit
 from assay.pipeline.run_folder import Run
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training import EpochListener, History, TrainingInterruptedError
@@ -313,11 +312,10 @@ class _Search:
     def _model(self) -> TrainedModel:
         probe = self._probe
         if self._tuned is None:
-            held_out = probe.held_out(self.protocol, self.progress)
-            return TrainedModel(probe.network, probe.recipe, probe.spec, held_out)
+            return TrainedModel(probe.network, probe.recipe, probe.spec, probe.held_out(self.protocol, self.progress))
         share, tuned = self._tuned
-        split = ValidationSplit(self.dataset, self.protocol.seed, progress=self.progress)
-        return TrainedModel(tuned.networks[share], probe.recipe, probe.spec, tuned.held_out_images(share, split))
+        held_out = tuned.held_out_images(share, self.progress)
+        return TrainedModel(tuned.network(share), probe.recipe, probe.spec, held_out)
 
     def _compare_probe(self, probe: LinearProbe, begin: float, *, slower: bool = False) -> None:
         """Record a probe begun at a time of the clock, and keep it if it is better than the best one before."""
