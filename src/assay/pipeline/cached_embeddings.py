@@ -78,6 +78,9 @@ def labelled_pixels(
 class FrozenBackbone:
     """Embeddings of a dataset's images by one backbone, which is compiled when the first one is not cached.
 
+    Attributes:
+        computed: how many embeddings were not cached so far.
+
     Args:
         network: with its final backbone weights.
         spec: the preprocessing, with mean and standard deviation.
@@ -99,6 +102,7 @@ class FrozenBackbone:
         self._recipe = recipe
         self._dataset = dataset
         self._progress = progress
+        self.computed = 0
         self._cache = EmbeddingCache(sample.digest for sample in dataset.samples)
 
     def embedded(self) -> SplitEmbeddings:
@@ -192,6 +196,7 @@ class FrozenBackbone:
                 missing.append(place)
             else:
                 rows[place] = kept
+        self.computed += len(missing)
         if missing:
             recipe = None if view is None else self._recipe
             images = preprocessed_images(self._dataset, [samples[place] for place in missing], self._spec, recipe)

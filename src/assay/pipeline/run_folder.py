@@ -47,9 +47,9 @@ _STATE_FIELDS: JsonTypes = {
 }
 
 
-FINE_TUNING, SPLIT_FOLDER, FIRST_FOLD_FOLDER, FINAL_FOLDER = "fine-tuning", "split", "fold-1", "final"
-"""Folders of the strategy `auto`: of all fine-tuning, and within it of the network trained on the training split; with
-cross-validation, of that of the first fold and of that trained on all training and validation images."""
+FINE_TUNING, SPLIT_FOLDER, FINAL_FOLDER = "fine-tuning", "split", "final"
+"""Folders of the strategy `auto`: of all fine-tuning, and within it of the network trained on the training split or,
+with cross-validation, on all training and validation images. Those of the folds are called `fold-1-of-3` and so on."""
 METRICS_TABLE = "metrics.csv"
 """One row per epoch."""
 METRICS_FILE = "metrics.json"
@@ -97,7 +97,7 @@ class Run:
         With cross-validation it is that of the first fold: the final network has no images that it was not trained on.
         """
         tuning = self.folder / FINE_TUNING
-        folders = (self.folder, tuning / SPLIT_FOLDER, tuning / FIRST_FOLD_FOLDER)
+        folders = (self.folder, tuning / SPLIT_FOLDER, *tuning.glob("fold-1-of-*"))
         return next((folder for folder in folders if (folder / METRICS_TABLE).is_file()), None)
 
     @property

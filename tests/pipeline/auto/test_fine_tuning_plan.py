@@ -65,7 +65,7 @@ def test_no_more_epochs_than_the_recipe_has(dataset: Dataset, tmp_path: Path):
 def test_the_plan_of_an_interrupted_run_is_read_if_it_starts_from_the_same_probe(dataset: Dataset, tmp_path: Path):
     protocol, probe = probe_of(dataset, recipe())
     first = plan_of(protocol, probe, tmp_path, float("inf"))
-    (tmp_path / FINE_TUNING / "fold-1").mkdir()
+    (tmp_path / FINE_TUNING / "fold-1-of-3").mkdir()
     again = plan_of(protocol, probe, tmp_path, 0.0)
     assert isinstance(first, FineTuningPlan)
     assert isinstance(again, FineTuningPlan)
@@ -121,13 +121,14 @@ def test_validation_photos_in_groups_count_as_fewer(dataset: Dataset):
 
     assert len([sample for sample in samples if sample.split == "val"]) > 200
     assert [found.compared for found in comparisons(grouped(1))] == [1]
-    several, alone = comparisons(grouped(50))
-    assert (several.compared, alone.compared) == (3, 1)
-    assert (several.is_cross_validated, alone.is_cross_validated) == (True, False)
+    several, two, alone = comparisons(grouped(50))
+    assert (several.compared, two.compared, alone.compared) == (3, 2, 1)
+    assert (several.is_cross_validated, two.is_cross_validated, alone.is_cross_validated) == (True, True, False)
     rows = np.sort(np.concatenate([fold.held_out for fold in several.folds[:3]]))
     np.testing.assert_array_equal(rows, several.folds[3].train)
     names = [several.folder(number, Path()).name for number in range(4)]
-    assert names == ["fold-1", "fold-2", "fold-3", "final"]
+    assert names == ["fold-1-of-3", "fold-2-of-3", "fold-3-of-3", "final"]
+    assert two.folder(0, Path()).name == "fold-1-of-2"
 
 
 def test_an_interrupted_comparison_is_continued_with_the_same_trainings(dataset: Dataset, tmp_path: Path):

@@ -16,6 +16,7 @@ from assay.pipeline.auto import Candidate
 from assay.pipeline.auto.candidate_results import candidates_table
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, comparisons
 from assay.pipeline.auto.probe import TWO_HEADS
+from assay.pipeline.auto.probe_cost import ProbeCost
 from assay.pipeline.build_network import build_model
 from assay.pipeline.evaluate import evaluate_classifier
 from assay.pipeline.run_folder import Run
@@ -102,7 +103,7 @@ def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
     names = [candidate.name for candidate in result.candidates]
     assert names[-3].startswith("fine-tuning from efficientnet-lite0, ")
     assert all(name.startswith("average of weights") for name in names[-2:])
-    assert (tmp_path / "run" / "fine-tuning" / "split" / "metrics.csv").is_file()
+    assert (tmp_path / "run" / "fine-tuning" / "final" / "metrics.csv").is_file()
     # A candidate without which fine-tuning had begun is not tried: it could be the one to start from instead.
     stored = json.loads((tmp_path / "run" / "candidates.json").read_text(encoding="utf-8"))
     stored[1]["photos"] = 0
@@ -143,8 +144,8 @@ def test_the_networks_of_fine_tuning_are_named(wide: Path, tmp_path: Path):
     epochs: list[int] = []
     callbacks = TrainCallbacks(on_network=names.append, on_epoch=lambda _: epochs.append(len(names)))
     train_classifier(wide, recipe("train.epochs=1", "train.batch_size=16"), tmp_path / "run", callbacks)
-    assert names == ["fold 1 of 3", "fold 2 of 3", "fold 3 of 3", "training split"]
-    assert epochs == [1, 2, 3, 4]
+    assert names == ["fold 1 of 3", "fold 2 of 3", "fold 3 of 3", "all photos"]
+    assert epochs == [1, 2, 3]
 
 
 def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -160,6 +161,16 @@ def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkey
         "fine-tuning needs the time",
         "interrupted",
     }
+
+
+def test_a_network_for_which_there_is_no_time_is_not_tried(wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    slow = "efficientnet-lite1"
+    known = len(build_model(recipe(), load_split_dataset(wide, recipe().data, 0))[0].state_dict())
+    monkeypatch.setattr(ProbeCost, "of", lambda _, network, __: 0.0 if len(network.state_dict()) == known else 1000.0)
+    settings = recipe("train.auto.minutes=5", f"train.auto.backbones=[{slow}]", "train.auto.fine_tune=false")
+    result = train_classifier(wide, settings, tmp_path / "run")
+    (skipped,) = [candidate for candidate in result.candidates if f"probe, {slow}" in candidate.name]
+    assert (skipped.photos, skipped.reason) == (0, "no time left")
 
 
 def interrupt_at(number: int) -> Callable[[object], None]:

@@ -68,7 +68,7 @@ class Comparison(NamedTuple):
         elif number == self.compared:
             name = FINAL_FOLDER
         else:
-            name = f"fold-{number + 1}"
+            name = f"fold-{number + 1}-of-{self.compared}"
         return run / FINE_TUNING / name
 
 
@@ -195,15 +195,13 @@ def comparisons(protocol: Protocol) -> tuple[Comparison, ...]:
     independent = len(held_out) / group_design_effect(held_out)
     if independent >= _ENOUGH_HELD_OUT or not protocol.is_cross_validated:
         return (alone,)
-    folds: tuple[FoldIndices, ...] = ()
+    several = []
     for count in _FOLDS:
-        found = folds or grouped_folds(protocol.samples, protocol.targets, count, protocol.seed)
-        folds = () if _absent_classes(protocol, found) else found
-    if not folds:
-        return (alone,)
-    final = FoldIndices(np.arange(len(protocol.samples)), split[0].held_out)
-    several = Comparison((*folds, final), len(folds))
-    return (several, alone) if len(held_out) >= _ENOUGH_HELD_OUT else (several,)
+        folds = grouped_folds(protocol.samples, protocol.targets, count, protocol.seed)
+        if folds and not _absent_classes(protocol, folds):
+            final = FoldIndices(np.arange(len(protocol.samples)), split[0].held_out)
+            several.append(Comparison((*folds, final), len(folds)))
+    return (*several, alone) if len(held_out) >= _ENOUGH_HELD_OUT or not several else tuple(several)
 
 
 def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:

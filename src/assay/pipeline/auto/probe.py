@@ -142,6 +142,7 @@ class LinearProbe:
         temperatures: of logistic regression and discriminant analysis, if the head is their mean; None: the head is a
             logistic regression.
         scores: on the held-out images.
+        computed: how many of the embeddings were not cached.
     """
 
     name: str
@@ -152,6 +153,7 @@ class LinearProbe:
     fits: tuple[CrossFit, ...]
     head: LinearHead
     scores: HeldOutScores
+    computed: int
     temperatures: tuple[float, float] | None = None
 
     def held_out(self, protocol: Protocol, progress: Progress) -> CrossFittedHeads:
@@ -195,7 +197,8 @@ def fit_probe(
         AssayError: an image cannot be read.
     """
     network, spec = model
-    embeddings = FrozenBackbone(network, spec, recipe, protocol.dataset, progress).plain(protocol.samples)
+    backbone = FrozenBackbone(network, spec, recipe, protocol.dataset, progress)
+    embeddings = backbone.plain(protocol.samples)
     classes = len(protocol.dataset.classes)
     fits = []
     for folds in protocol.repeats:
@@ -210,6 +213,7 @@ def fit_probe(
         fits=tuple(fits),
         head=_final_head(protocol, network, embeddings, fits[0].strength),
         scores=_scores(protocol, fits),
+        computed=backbone.computed,
     )
 
 

@@ -19,7 +19,8 @@ from assay.pipeline.auto.candidate_results import Candidate, Outcome, describe_g
 from assay.pipeline.auto.fine_tuning import FineTuned, fine_tune
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan, has_plan
 from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol, fit_probe, probe_name, with_discriminant
-from assay.pipeline.auto.probe_changes import probe_changes
+from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes
+from assay.pipeline.auto.probe_cost import ProbeCost
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
 from assay.pipeline.calibrate import ConfidenceCalibration
@@ -138,12 +139,13 @@ class _Search:
         begin = self.clock()
         self._trying(probe_name(self.recipe))
         self._probe = fit_probe(self.protocol, self.recipe, model, self.progress)
-        self._probe_seconds = self.clock() - begin
+        seconds = self.clock() - begin
+        self._probe_cost = ProbeCost(self._probe, seconds)
         self._tuned: tuple[float, FineTuned] | None = None
         self._written: tuple[TrainedModel, ConfidenceCalibration] | None = None
         if not self._before or not self.run.bundle.is_file():
             self._written = self._write_bundle(self._model())
-        self._record_probe(self._probe, self._probe_seconds, "the first candidate", kept=True)
+        self._record_probe(self._probe, seconds, "the first candidate", kept=True)
 
     def try_probes(self) -> None:
         """Try other geometries, a larger input, other backbones and mirror images; each keeps what was best before."""
@@ -152,19 +154,19 @@ class _Search:
             name = probe_name(recipe)
             if self._is_perfect or name in {candidate.name for candidate in self.candidates}:
                 continue
-            passes = 2 if recipe.net.flip_average else 1
             if name not in self._before and has_plan(self.run.folder):
                 self._skip(name, "fine-tuning had begun without it")
                 continue
-            cost = passes * (recipe.preprocess.size / self.recipe.preprocess.size) ** 2
-            seconds = cost * self._probe_seconds
-            if name not in self._before and self._left < seconds + self._reserved(changes_shape=change.is_shape):
-                self._skip(name, "no time left" if self._left < seconds else "fine-tuning needs the time")
+            if name not in self._before and self._left <= 0:
+                self._skip(name, "no time left")
                 continue
             begin = self.clock()
-            self._trying(name)
             try:
                 model = build_model(recipe, self.dataset, self.progress)
+                if name not in self._before and (reason := self._lacks_time(model, change)):
+                    self._skip(name, reason)
+                    continue
+                self._trying(name)
                 probe = fit_probe(self.protocol, recipe, model, self.progress)
             except AssayError as error:
                 self._skip(name, str(error))
@@ -242,6 +244,16 @@ class _Search:
         if probe.name not in self.costs:
             self.costs[probe.name] = FineTuningCost.of(self.protocol, probe)
         return self.costs[probe.name]
+
+    def _lacks_time(self, model: tuple[Network, PreprocessSpec], change: ProbeChange) -> str:
+        """Return why there is no time for the probe of a network; empty if there is."""
+        if self._left == inf:
+            return ""
+        seconds = self._probe_cost.of(*model)
+        if self._left < seconds:
+            return "no time left"
+        needed = self._reserved(changes_shape=change.is_shape)
+        return "fine-tuning needs the time" if self._left < seconds + needed else ""
 
     def _reserved(self, *, changes_shape: bool) -> float:
         """Return the seconds to leave for fine-tuning the best probe: 0 if time is not limited, or too short for it.
