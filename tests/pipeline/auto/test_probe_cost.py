@@ -1,10 +1,12 @@
 """The estimated duration of a linear probe."""
 
+import copy
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 
 from assay.core.progress import no_progress
 from assay.data.loading import load_split_dataset
@@ -45,6 +47,14 @@ def test_cached_embeddings_are_not_counted(wide: Path, probe: LinearProbe):
     again = fit_probe(Protocol.of(dataset, RECIPE), RECIPE, build_model(RECIPE, dataset), no_progress)
     assert again.computed == 0
     assert probe.computed in {0, len(probe.embeddings)}
+
+
+def test_the_measured_network_stays_as_it_is(probe: LinearProbe):
+    network = copy.deepcopy(probe.network).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    forward_seconds(network, 32)
+    assert network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_the_first_pass_and_disturbed_ones_are_left_out(probe: LinearProbe):
