@@ -39,7 +39,6 @@ FAST = (
     "train.schedule=onecycle",
     "train.epochs=17",
     "train.early_stopping=null",
-    "train.precision=bf16",
 )
 """Overrides of the recipe `vehicle-animal`: a ResNet of 8 layers, trained with SGD, shifts and flips. Its output is the
 mean of the outputs for the photo and for its mirror image."""
