@@ -87,3 +87,11 @@ def test_metrics_of_cross_validation_are_named(info: BundleInfo) -> None:
     assert "level of the interval" in card
     crossed = {**measured, "confidence": {"cross_validated": True}}
     assert "from cross-validation" in render_model_card(info.model_copy(update={"metrics": crossed}))
+
+
+@pytest.mark.parametrize(("of_fold", "expected"), [(False, "val"), (True, "network of the first fold")])
+def test_it_is_named_which_network_was_measured_at_int8(info: BundleInfo, expected: str, *, of_fold: bool) -> None:
+    by_precision = {"fp32": 0.9, "int8": 0.89}
+    int8 = {"kept": True, "photos": 9, "accuracy": by_precision, "milliseconds": by_precision, "of_fold": of_fold}
+    card = render_model_card(info.model_copy(update={"metrics": {"int8": int8}}))
+    assert f"| {expected} · accuracy, fp32 / int8 | 0.9 / 0.89 |" in card

@@ -14,7 +14,7 @@ from assay.inference import Classifier
 from assay.pipeline import TrainResult, evaluate_classifier, train_classifier
 from assay.pipeline.calibrate import calibrate_bundle
 from assay.pipeline.dataset_evaluation import measure_confidence, reselect_threshold
-from assay.pipeline.held_out_predictions import ValidationSplit
+from assay.pipeline.held_out_predictions import HeldOutSplit
 from assay.recipe import AbstainSpec, Recipe
 
 
@@ -100,7 +100,7 @@ def test_evaluation_at_another_target_does_not_change_the_bundle(trained: TrainR
 
 def test_same_images_give_the_same_limits(trained: TrainResult, plain: Path):
     spec = AbstainSpec(target_precision=0.8, max_false_positive_rate=0.1)
-    calibrate_bundle(plain, spec, ValidationSplit(trained.dataset, trained.run.recipe().train.seed))
+    calibrate_bundle(plain, spec, HeldOutSplit(trained.dataset, trained.run.recipe().train.seed))
     assert Bundle.open(plain).info.version == Bundle.open(trained.run.bundle).info.version
 
 

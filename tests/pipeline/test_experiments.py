@@ -11,7 +11,8 @@ import pytest
 
 from assay.bundle import Bundle
 from assay.core.errors import AssayError, UsageError
-from assay.data import read_manifest
+from assay.data import read_manifest, write_manifest
+from assay.data.loading import load_split_dataset
 from assay.evaluation import Predictions
 from assay.inference import Classifier
 from assay.pipeline import (
@@ -304,3 +305,16 @@ def test_the_default_recipe_is_cross_validated(few: Path, tmp_path: Path, *, fin
         counted = {row["epochs"] for row in csv.DictReader(stream)}
     assert len(result.runs) == 2
     assert counted <= ({"0", "1"} if fine_tune else {"0"})
+
+
+def test_photos_with_a_test_split_are_predicted_once_by_the_default_recipe(few: Path, tmp_path: Path):
+    dataset = load_split_dataset(few, load_recipe("default").data, 0)
+    write_manifest(dataset, tmp_path / "photos.csv")
+    settings = ["preprocess.size=32", "serve.int8=false", "train.auto.backbones=[]", "train.auto.fine_tune=false"]
+    result = cross_validate(
+        tmp_path / "photos.csv", load_recipe("default", settings), tmp_path / "run", folds=2, jobs=1
+    )
+    assert result.held_out == "val"
+    # Each run has predictions of all training and validation photos; those of its fold count.
+    ids = Predictions.load(tmp_path / "run" / "predictions.npz").ids
+    assert list(ids) == sorted({sample.id for sample in dataset.samples if sample.split != "test"})

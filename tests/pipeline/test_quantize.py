@@ -17,7 +17,7 @@ from assay.export import export_model
 from assay.inference import Classifier
 from assay.pipeline import TrainResult, quantize, train_classifier
 from assay.pipeline.dataset_evaluation import predict_dataset, reselect_threshold
-from assay.pipeline.held_out_predictions import ValidationSplit
+from assay.pipeline.held_out_predictions import HeldOutSplit
 from assay.pipeline.quantize import QuantizationResult, describe_int8, quantize_bundle, store_int8_model
 from assay.recipe import AbstainSpec, Recipe
 
@@ -85,7 +85,7 @@ def test_int8_model_has_its_own_limits(trained: TrainResult, path: Path) -> None
     before = Classifier.load(path, precision="fp32")
     found = predict_dataset(Classifier(bundle.info.model_copy(update={"temperature": 1.0}), before.engine),
                   trained.dataset, trained.dataset.part("val"))  # fmt: skip
-    held_out = ValidationSplit(trained.dataset, seed=0)
+    held_out = HeldOutSplit(trained.dataset, seed=0)
     confidence = store_int8_model(bundle, model, found, AbstainSpec(target_precision=0.8), held_out)
     after = Bundle.open(path)
     assert after.info.precision == "int8"

@@ -44,7 +44,7 @@ def test_the_interval_is_that_of_the_objective():
 
 def test_it_is_said_where_the_accuracy_of_the_run_comes_from():
     assert "on the 120 test photos" in search_note(SPLITS)
-    assert "on the validation photos" in search_note({"train": 9, "val": 3, "test": 0})
+    assert "on the held-out photos" in search_note({"train": 9, "val": 3, "test": 0})
 
 
 def test_the_report_of_a_run_explains_what_the_search_had_shown():

@@ -122,8 +122,10 @@ def _int8_rows(info: BundleInfo) -> Iterator[list[str]]:
             "kept": True,
             "accuracy": {"fp32": float(exact), "int8": float(rounded)},
             "milliseconds": {"fp32": float(slow), "int8": float(fast)},
+            **others,
         }:
-            yield ["val · accuracy, fp32 / int8", f"{exact:.4g} / {rounded:.4g}"]
+            measured = "network of the first fold" if others.get("of_fold") is True else "val"
+            yield [f"{measured} · accuracy, fp32 / int8", f"{exact:.4g} / {rounded:.4g}"]
             yield ["milliseconds per photo on the training machine, fp32 / int8", f"{slow:.3g} / {fast:.3g}"]
 
 

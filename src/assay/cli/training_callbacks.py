@@ -43,13 +43,17 @@ def training_callbacks(
         print_plan(plan)
         trained.append(plan.recipe)
 
+    def on_network(name: str) -> None:
+        networks.append(name)
+        echo_text(f"fine-tuning: {name}\n")
+
     return TrainCallbacks(
         progress,
         on_data=on_data,
         on_epoch=lambda row: printer(networks[-1], row, trained[-1]),
         on_candidate=lambda candidate: print_candidate(candidate, recipe.train.objective),
         on_plan=on_plan,
-        on_network=networks.append,
+        on_network=on_network,
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,
     )

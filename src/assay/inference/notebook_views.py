@@ -32,7 +32,7 @@ def classifier_html(info: BundleInfo, runtime: str) -> str:
     spec, provenance = info.preprocess, info.provenance
     figures = info.metrics.get("test") or info.metrics.get("val")
     accuracy = figures.get("accuracy") if isinstance(figures, dict) else None
-    split = "test" if info.metrics.get("test") else "validation"
+    split = "test" if info.metrics.get("test") else "held-out"
     rows: list[tuple[str, object]] = [
         ("classes", ", ".join(info.classes[:20]) + (", …" if len(info.classes) > 20 else "")),
         ("input", f"{spec.size} × {spec.size} pixels" + _region_text(spec.roi)),

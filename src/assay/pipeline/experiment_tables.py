@@ -267,10 +267,13 @@ def variant_of(name: str, recipe: Recipe, folder: Path, runs: Sequence[Resampled
 def out_of_fold(runs: Sequence[Run], held_out: Split) -> Predictions:
     """Join the held-out splits of one repeat's runs, sorted by image id, without embeddings.
 
+    Of a run whose validation images are predicted by cross-validation with the training images, only those of its
+    fold count.
+
     Raises:
         AssayError: the predictions of a run are missing or damaged.
     """
-    parts = [Predictions.load(run.evaluation(held_out) / PREDICTIONS_FILE) for run in runs]
+    parts = [_of_split(run, held_out) for run in runs]
     labelled = all(part.source_labels is not None for part in parts)
     joined = Predictions(
         classes=parts[0].classes,
@@ -281,6 +284,12 @@ def out_of_fold(runs: Sequence[Run], held_out: Split) -> Predictions:
         source_labels=tuple(name for part in parts for name in part.source_labels or ()) if labelled else None,
     )
     return joined.take(sorted(range(len(joined)), key=joined.ids.__getitem__))
+
+
+def _of_split(run: Run, split: Split) -> Predictions:
+    """Return the predictions of a run on the images of a split alone."""
+    found, splits = Predictions.load(run.evaluation(split) / PREDICTIONS_FILE), run.splits()
+    return found.take([row for row, name in enumerate(found.ids) if splits.get(name) == split])
 
 
 def format_metric_summary(summary: MetricSummary, metric: str) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from assay.core.progress import Progress, no_progress
-from assay.data import Dataset, Sample
+from assay.data import Dataset, Sample, Split
 from assay.evaluation import Predictions
 from assay.inference import Classifier, NoveltyDetector, fit_novelty
 from assay.nets import ClassifierNetwork as Network
@@ -62,30 +62,32 @@ class HeldOut(Protocol):
 
 
 @dataclass(frozen=True)
-class ValidationSplit:
-    """The images of the `val` split.
+class HeldOutSplit:
+    """The images of a split that was not used for training.
 
     Attributes:
         dataset: every image has its split.
         seed: of the sample of training images.
         cached: as for `predict_dataset`.
         progress: called during prediction.
+        split: `val` or `test`.
     """
 
     dataset: Dataset
     seed: int
     cached: CachedEmbeddings | None = None
     progress: Progress = no_progress
+    split: Split = "val"
 
     @property
     def is_cross_validated(self) -> bool:
-        """False: the `val` split was not used for training."""
+        """False: the split was not used for training."""
         return False
 
     @property
     def groups(self) -> Sequence[str | None]:
-        """The groups of the `val` split."""
-        return [sample.group for sample in self.dataset.part("val")]
+        """The groups of the split."""
+        return [sample.group for sample in self.dataset.part(self.split)]
 
     @property
     def other_network(self) -> OtherNetwork | None:
@@ -93,8 +95,9 @@ class ValidationSplit:
         return None
 
     def predictions(self, classifier: Classifier) -> Predictions:
-        """Predict the `val` split."""
-        return predict_dataset(classifier, self.dataset, self.dataset.part("val"), self.progress, cached=self.cached)
+        """Predict the split."""
+        samples = self.dataset.part(self.split)
+        return predict_dataset(classifier, self.dataset, samples, self.progress, cached=self.cached)
 
     def training(self, classifier: Classifier) -> Predictions:
         """Predict a sample of the `train` split."""
@@ -102,7 +105,7 @@ class ValidationSplit:
         return predict_dataset(classifier, self.dataset, chosen, self.progress, cached=self.cached)
 
     def distances(self, novelty: NoveltyDetector, predictions: Predictions) -> Distances:
-        """Return the distances of the `val` split, which the detector was not fitted to."""
+        """Return the distances of the split, which the detector was not fitted to."""
         return novelty.distance(_embedding(predictions))
 
 

@@ -21,14 +21,14 @@ from assay.bundle.quantization import Quantizer
 from assay.core.cpu import cpu_count
 from assay.core.progress import Progress, no_progress
 from assay.core.text_layout import counted
-from assay.data import Dataset, PixelCache, PreprocessedImages, Sample
+from assay.data import Dataset, PixelCache, PreprocessedImages, Sample, Split
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Predictions
 from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention
 from assay.pipeline.dataset_evaluation import predict_dataset
-from assay.pipeline.held_out_predictions import HeldOut, ValidationSplit, sample_per_class
+from assay.pipeline.held_out_predictions import HeldOut, HeldOutSplit, sample_per_class
 from assay.pipeline.training_overlap import class_mapping_for, uses_validation_images
 from assay.recipe import AbstainSpec, Recipe
 
@@ -56,12 +56,13 @@ class QuantizationResult:
 
     Attributes:
         kept: whether the int8 model was stored in the bundle, which then predicts with it.
-        photos: number of validation photos behind the accuracies.
+        photos: number of held-out photos behind the accuracies.
         accuracy: by precision.
         milliseconds: median time per photo on this machine, by precision.
         engine: the runtime that was timed.
         layers: layers kept at fp32.
         confidence: calibration of the int8 model; None if it was not kept.
+        of_fold: whether the accuracies are those of the network of a fold, on its held-out photos.
     """
 
     kept: bool
@@ -71,6 +72,7 @@ class QuantizationResult:
     engine: str
     layers: tuple[str, ...] = ()
     confidence: ConfidenceCalibration | None = None
+    of_fold: bool = False
 
     @property
     def drop(self) -> float:
@@ -100,6 +102,7 @@ class QuantizationResult:
             "milliseconds": dict(self.milliseconds),
             "engine": self.engine,
             "layers": list(self.layers),
+            "of_fold": self.of_fold,
         }
 
 
@@ -149,9 +152,9 @@ def quantize_bundle(
     Args:
         path: the bundle; it is replaced if the int8 model is kept.
         dataset: its `train` split gives the ranges of the activations.
-        held_out: the images that give the accuracy; None: the `val` split. The int8 model gets the temperature and
-            thresholds of the fp32 model if the classifier was trained on that split too, or if `held_out` names another
-            network: then that one is quantized to measure the accuracy.
+        held_out: the images that give the accuracy; None: the `val` split or, if the classifier was trained on that
+            too, the `test` split. In the latter case, or if `held_out` names another network, which is then quantized
+            to measure the accuracy, the int8 model gets the temperature and thresholds of the fp32 model.
         progress: called during prediction.
 
     Raises:
@@ -162,7 +165,8 @@ def quantize_bundle(
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
     other = None if held_out is None else held_out.other_network
     calibrate = other is None and (held_out is not None or not uses_validation_images(bundle.info))
-    held_out = held_out or ValidationSplit(dataset, recipe.train.seed, progress=progress)
+    split: Split = "test" if uses_validation_images(bundle.info) else "val"
+    held_out = held_out or HeldOutSplit(dataset, recipe.train.seed, progress=progress, split=split)
     size = bundle.info.preprocess.size
     measured = bundle.model("fp32") if other is None else export_onnx(frozen_copy(other.network), size)
     plain = _uncalibrated(bundle, measured, "fp32")
@@ -186,6 +190,7 @@ def quantize_bundle(
             milliseconds=times,
             engine=small.engine.name,
             layers=keep,
+            of_fold=other is not None,
         )
         return model, found, replace(outcome, kept=_accurate_enough(outcome) and outcome.speedup > 1)
 
@@ -294,7 +299,7 @@ def _time_engines(
 def quantized_copy(
     bundle: Bundle, data: Path, scratch: Path, progress: Progress = no_progress
 ) -> tuple[Bundle, str | None]:
-    """Return a copy of a bundle with an int8 model if it is as accurate on validation photos and faster here.
+    """Return a copy of a bundle with an int8 model if it is as accurate on held-out photos and faster here.
 
     Args:
         bundle: is not changed.
@@ -316,6 +321,8 @@ def quantized_copy(
     dataset = load_split_dataset(
         data, spec, recipe.train.seed, value_range=recipe.preprocess.value_range, progress=progress
     )
+    if uses_validation_images(bundle.info) and not dataset.part("test"):
+        return bundle, f"int8 model not used: the classifier was trained on the validation photos, {data} has no others"
     copy = scratch / bundle.path.name
     shutil.copyfile(bundle.path, copy)
     outcome = quantize_bundle(copy, dataset, progress=progress)

@@ -45,12 +45,18 @@ class RunEvaluation:
     training: Predictions | None = None
     """A sample of the training images with their embeddings, for the nearest neighbours in the report."""
     cross_validated: bool = False
-    """Whether `val` holds the training and validation images, each predicted by a head not trained on it."""
+    """Whether `val` holds the training and validation images, each predicted by a classifier not trained on it."""
 
     @property
     def reported_split(self) -> Split:
         """The split whose metrics count: test, or validation without a test split."""
         return "test" if "test" in self.splits else "val"
+
+    @property
+    def reported_title(self) -> str:
+        """The name of the images of the reported split in texts."""
+        is_held_out = self.reported_split == "val" and self.cross_validated
+        return "held-out" if is_held_out else SPLIT_TITLES[self.reported_split]
 
 
 def write_run_report(
@@ -89,10 +95,11 @@ def write_run_report(
         write_json(run.learning_curve, learning_curve.to_dict())
     context = ReportContext(
         title=classifier.info.name,
-        split_name="held-out" if split == "val" and evaluated.cross_validated else SPLIT_TITLES[split],
+        split_name=evaluated.reported_title,
         warning=_validation_warning(evaluated, recipe.train.strategy) if split == "val" else "",
         candidates=candidates_table(candidates) if candidates else (),
         history=_report_history(history.metrics),
+        history_of_fold=run.has_epochs_of_fold,
         best_epoch=history.best_epoch,
         learning_curve=learning_curve,
         temperature=classifier.info.temperature,
@@ -149,6 +156,7 @@ def write_evaluation_report(
         split_name="" if split is None else SPLIT_TITLES[split],
         warning=caution,
         history=_report_history(() if run is None else run.epochs),
+        history_of_fold=run is not None and run.has_epochs_of_fold,
         learning_curve=None if run is None else load_learning_curve(run.learning_curve),
         temperature=info.temperature,
         threshold=info.thresholds.get("confidence") if threshold is None else threshold,

@@ -50,6 +50,7 @@ _STATE_FIELDS: JsonTypes = {
 FINE_TUNING, SPLIT_FOLDER, FINAL_FOLDER = "fine-tuning", "split", "final"
 """Folders of the strategy `auto`: of all fine-tuning, and within it of the network trained on the training split or,
 with cross-validation, on all training and validation images. Those of the folds are called `fold-1-of-3` and so on."""
+FOLD_PREFIX = "fold-"
 METRICS_TABLE = "metrics.csv"
 """One row per epoch."""
 METRICS_FILE = "metrics.json"
@@ -97,8 +98,14 @@ class Run:
         With cross-validation it is that of the first fold: the final network has no images that it was not trained on.
         """
         tuning = self.folder / FINE_TUNING
-        folders = (self.folder, tuning / SPLIT_FOLDER, *tuning.glob("fold-1-of-*"))
+        folders = (self.folder, tuning / SPLIT_FOLDER, *tuning.glob(f"{FOLD_PREFIX}1-of-*"))
         return next((folder for folder in folders if (folder / METRICS_TABLE).is_file()), None)
+
+    @property
+    def has_epochs_of_fold(self) -> bool:
+        """Whether the epochs are those of the network of a fold; the final one was trained as long, on all images."""
+        folder = self.epochs_folder
+        return folder is not None and folder.name.startswith(FOLD_PREFIX)
 
     @property
     def learning_curve(self) -> Path:

@@ -30,7 +30,7 @@ from assay.pipeline.cached_embeddings import labelled_pixels
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
 from assay.pipeline.export_and_evaluate import evaluate_bundle, write_calibrated_bundle
 from assay.pipeline.report import RunEvaluation, write_run_report
-from assay.pipeline.run_folder import SPLIT_TITLES, Run, check_unused, result_folder
+from assay.pipeline.run_folder import Run, check_unused, result_folder
 from assay.pipeline.train_callbacks import TrainCallbacks
 from assay.pipeline.train_strategies import train_auto, train_fixed
 from assay.recipe import Layout, PreprocessSpec, Recipe, load_recipe
@@ -67,9 +67,9 @@ class TrainResult:
         return self.evaluated.reported_split
 
     def _repr_html_(self) -> str:
-        split = self.reported_split
+        split, title = self.reported_split, self.evaluated.reported_title
         return evaluation_html(
-            f"{self.run.bundle.name} of {self.run.folder.name}, evaluated on its {SPLIT_TITLES[split]} photos",
+            f"{self.run.bundle.name} of {self.run.folder.name}, evaluated on its {title} photos",
             self.metrics[split],
             (self.run.evaluation(split) / CONFUSION_FILE, self.run.folder / "curves.png"),
         )

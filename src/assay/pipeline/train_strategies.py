@@ -10,7 +10,7 @@ from assay.pipeline.auto.search import search
 from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, labelled_pixels
 from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.export_and_evaluate import TrainedModel
-from assay.pipeline.held_out_predictions import ValidationSplit
+from assay.pipeline.held_out_predictions import HeldOutSplit
 from assay.pipeline.learning_curve import curve_if_possible
 from assay.pipeline.run_folder import Run
 from assay.pipeline.train_callbacks import TrainCallbacks
@@ -63,7 +63,7 @@ def train_fixed(
     )
     adjust_head(network.head, dataset.targets(dataset.part("train")), recipe.train)
     cached = CachedEmbeddings(backbone, network.head) if uses_cached_embeddings(recipe) else None
-    held_out = ValidationSplit(dataset, recipe.train.seed, cached, callbacks.progress)
+    held_out = HeldOutSplit(dataset, recipe.train.seed, cached, callbacks.progress)
     return TrainedRun(TrainedModel(network, recipe, spec, held_out), history, cached=cached)
 
 

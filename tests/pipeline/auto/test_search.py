@@ -17,6 +17,7 @@ from assay.pipeline.auto.candidate_results import candidates_table
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, comparisons
 from assay.pipeline.auto.probe import TWO_HEADS
 from assay.pipeline.auto.probe_cost import ProbeCost
+from assay.pipeline.auto.scores import Gain
 from assay.pipeline.build_network import build_model
 from assay.pipeline.evaluate import evaluate_classifier
 from assay.pipeline.run_folder import Run
@@ -109,9 +110,38 @@ def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
     stored[1]["photos"] = 0
     (tmp_path / "run" / "candidates.json").write_text(json.dumps(stored), encoding="utf-8")
     epochs: list[int] = []
+    final = tmp_path / "run" / "fine-tuning" / "final" / "training.log"
+    began = final.read_text(encoding="utf-8").count("  epoch ")
     again = resume_training(tmp_path / "run", TrainCallbacks(on_epoch=lambda row: epochs.append(row.epoch)))
     assert not epochs
+    assert final.read_text(encoding="utf-8").count("  epoch ") == began
     assert again.candidates[1].reason == "fine-tuning had begun without it"
+
+
+def test_fine_tuning_that_was_stopped_between_two_folds_is_resumed(
+    wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # So that the fine-tuned network is kept.
+    monkeypatch.setattr(Gain, "is_better", lambda _, slower=False: not slower)
+    settings = recipe("train.epochs=1", "train.batch_size=16", "data.split={train: 0.8, val: 0.2, test: 0}")
+
+    def terminated(name: str) -> None:
+        if name.startswith("fold 2"):
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        train_classifier(wide, settings, tmp_path / "run", TrainCallbacks(on_network=terminated))
+    names: list[str] = []
+    result = resume_training(tmp_path / "run", TrainCallbacks(on_network=names.append))
+    assert names == ["fold 1 of 3", "fold 2 of 3", "fold 3 of 3", "all photos"]
+    log = (tmp_path / "run" / "fine-tuning" / "fold-1-of-3" / "training.log").read_text(encoding="utf-8")
+    assert log.count("started: ") == 1
+    # The held-out photos of the folds are all photos, and the report is of them.
+    assert result.reported_split == "val"
+    assert result.metrics["val"].count == len(result.dataset)
+    page = (result.run.evaluation("val") / "report.html").read_text(encoding="utf-8")
+    assert "epochs of the network of the first fold" in page
+    assert "held-out photos" in page
 
 
 def test_without_time_only_the_first_probe_is_tried(wide: Path, tmp_path: Path):

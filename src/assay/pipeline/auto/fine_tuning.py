@@ -26,7 +26,7 @@ from assay.pipeline.auto.probe import LinearProbe, Protocol, load_head
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import preprocessed_images
 from assay.pipeline.dataset_evaluation import labelled_predictions
-from assay.pipeline.held_out_predictions import FineTunedFolds, HeldOut, ValidationSplit
+from assay.pipeline.held_out_predictions import FineTunedFolds, HeldOut, HeldOutSplit
 from assay.recipe import Recipe
 from assay.training import EpochListener, History, LabeledImages, fit
 from assay.training.feature_extraction import compute_embeddings
@@ -91,7 +91,7 @@ class FineTuned:
         """Return the images that the confidence of the final network is fitted to."""
         protocol = self.protocol
         if not self.comparison.is_cross_validated:
-            return ValidationSplit(protocol.dataset, protocol.seed, progress=progress)
+            return HeldOutSplit(protocol.dataset, protocol.seed, progress=progress)
         return FineTunedFolds(
             protocol.dataset,
             protocol.samples,

@@ -16,7 +16,7 @@ from assay.data.dataset import quote_names
 from assay.evaluation.clusters import group_design_effect
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.probe import LinearProbe, Protocol, grouped_folds, split_fold
-from assay.pipeline.run_folder import FINAL_FOLDER, FINE_TUNING, SPLIT_FOLDER
+from assay.pipeline.run_folder import FINAL_FOLDER, FINE_TUNING, FOLD_PREFIX, SPLIT_FOLDER
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.training.device import select_device
 from assay.training.heap import reuse_freed_memory
@@ -68,7 +68,7 @@ class Comparison(NamedTuple):
         elif number == self.compared:
             name = FINAL_FOLDER
         else:
-            name = f"fold-{number + 1}-of-{self.compared}"
+            name = f"{FOLD_PREFIX}{number + 1}-of-{self.compared}"
         return run / FINE_TUNING / name
 
 
@@ -157,8 +157,6 @@ class FineTuningPlan:
             begun = [found for found in possible if found.folder(0, run).is_dir()]
             if begun and recipe == _fine_tuning_recipe(probe.recipe, recipe.train.epochs):
                 return cls(recipe, begun[0], 0.0)
-            # Before the interruption another probe was the best one, for example because there was less time.
-            shutil.rmtree(stored.parent)
         cost = measure(probe)
         fitting = cost.fit_into(seconds_left)
         if fitting is None:
@@ -167,7 +165,9 @@ class FineTuningPlan:
             return f"{fewest}: about {needed:.1f} min, {left:.1f} min are left"
         comparison, epochs = fitting
         recipe = _fine_tuning_recipe(probe.recipe, epochs)
-        stored.parent.mkdir(parents=True, exist_ok=True)
+        # Before an interruption another probe was the best one, for example because there was less time.
+        shutil.rmtree(stored.parent, ignore_errors=True)
+        stored.parent.mkdir(parents=True)
         write_text(stored, dump_recipe(recipe))
         return cls(recipe, comparison, cost.of_epochs(comparison, epochs))
 
@@ -241,6 +241,8 @@ def _fine_tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
         "keep_epoch": "last",
         "objective": None,
         "balance": "none",
+        # The final network may have no images by which a plateau could be seen.
+        "schedule": "cosine" if recipe.train.schedule == "plateau" else recipe.train.schedule,
     }
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
 

@@ -56,8 +56,8 @@ class ProbeCost:
         """Return the seconds that a probe of all images will take if none of its embeddings is cached."""
         per_image, images = self.measure(network, spec.size), len(self.first.embeddings)
         if self.first.computed < images:
-            # Some of its embeddings were cached: its duration says little.
-            return per_image * images
+            # Some of its embeddings were cached: most of its time was that of the heads.
+            return self.seconds + per_image * images
         return self.seconds * per_image / self._per_image_of_first
 
     @cached_property

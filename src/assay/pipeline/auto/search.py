@@ -23,6 +23,7 @@ from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes
 from assay.pipeline.auto.probe_cost import ProbeCost
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
+from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.pipeline.calibrate import ConfidenceCalibration
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
 from assay.pipeline.run_folder import Run
@@ -157,16 +158,17 @@ class _Search:
             if name not in self._before and has_plan(self.run.folder):
                 self._skip(name, "fine-tuning had begun without it")
                 continue
-            if name not in self._before and self._left <= 0:
-                self._skip(name, "no time left")
+            # A network is built, and its weights are downloaded, only if any time is left.
+            if name not in self._before and (reason := self._lacks_time(0.0, change)):
+                self._skip(name, reason)
                 continue
             begin = self.clock()
+            self._trying(name)
             try:
                 model = build_model(recipe, self.dataset, self.progress)
-                if name not in self._before and (reason := self._lacks_time(model, change)):
+                if name not in self._before and (reason := self._lacks_time(self._seconds(recipe, model), change)):
                     self._skip(name, reason)
                     continue
-                self._trying(name)
                 probe = fit_probe(self.protocol, recipe, model, self.progress)
             except AssayError as error:
                 self._skip(name, str(error))
@@ -245,12 +247,16 @@ class _Search:
             self.costs[probe.name] = FineTuningCost.of(self.protocol, probe)
         return self.costs[probe.name]
 
-    def _lacks_time(self, model: tuple[Network, PreprocessSpec], change: ProbeChange) -> str:
-        """Return why there is no time for the probe of a network; empty if there is."""
+    def _seconds(self, recipe: Recipe, model: tuple[Network, PreprocessSpec]) -> float:
+        """Return the seconds that the probe of a network will take; 0 if time is not limited or they are few."""
         if self._left == inf:
-            return ""
-        seconds = self._probe_cost.of(*model)
-        if self._left < seconds:
+            return 0.0
+        cached = FrozenBackbone(*model, recipe, self.dataset).cached(self.protocol.samples) is not None
+        return 0.0 if cached else self._probe_cost.of(*model)
+
+    def _lacks_time(self, seconds: float, change: ProbeChange) -> str:
+        """Return why there is no time for a probe that takes some seconds; empty if there is."""
+        if self._left <= seconds:
             return "no time left"
         needed = self._reserved(changes_shape=change.is_shape)
         return "fine-tuning needs the time" if self._left < seconds + needed else ""
