@@ -78,11 +78,13 @@ def test_it_is_said_which_photos_gave_the_result(store: RunStore):
 def test_photos_that_were_held_out_in_cross_validation_are_said_to_be_trained_on():
     counts = {"train": {"a": 39}, "val": {"a": 8}, "test": {"a": 60}}
     tested = photos_used({"splits": {"counts": counts}, "metrics": {"count": 60}}, cross_validated=True)
-    assert tested.startswith("47 photos were used for training and, each held out in cross-validation, to choose")
+    assert tested.startswith("47 photos were used for training and, held out in cross-validation, to choose")
     assert "The 60 test photos were used for neither" in tested
     del counts["test"]
     untested = photos_used({"splits": {"counts": counts}, "metrics": {"count": 47}}, cross_validated=True)
-    assert untested.startswith("47 photos were used for training. Each of them was held out in cross-validation;")
+    assert untested.startswith(
+        "47 photos were used for training. The answers on photos that were held out in cross-validation"
+    )
     assert "validation photos" not in untested
 
 

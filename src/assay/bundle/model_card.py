@@ -108,8 +108,8 @@ def _metrics(info: BundleInfo) -> Iterator[str]:
     match info.metrics.get(CONFIDENCE_METRICS):
         case {"cross_validated": True}:
             yield (
-                "Rows that begin with `val` are from cross-validation: all training and validation photos, each "
-                "predicted by a classifier that was not trained on it."
+                "Rows that begin with `val` are from cross-validation: training and validation photos, each predicted "
+                "by a classifier that was not trained on it."
             )
     yield ""
     yield from _table(["metric", "value"], rows)

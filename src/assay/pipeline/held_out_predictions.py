@@ -116,7 +116,7 @@ class FineTunedFolds:
     Attributes:
         dataset: of the images.
         samples: of the rows.
-        folds: one network each; every row is held out once.
+        folds: one network each; no row is held out twice, all of the `val` split are held out.
         held_out: predictions of the networks of all folds at temperature 1, without embeddings.
         network: returns the network of a fold.
         embeddings: returns the embeddings of rows by the network of a fold, float32 [N, D].
@@ -135,7 +135,7 @@ class FineTunedFolds:
 
     @property
     def is_cross_validated(self) -> bool:
-        """True: every image is predicted by a network that was not trained on it."""
+        """True: the images are predicted by networks that were not trained on them."""
         return True
 
     @property

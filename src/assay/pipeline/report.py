@@ -45,7 +45,7 @@ class RunEvaluation:
     training: Predictions | None = None
     """A sample of the training images with their embeddings, for the nearest neighbours in the report."""
     cross_validated: bool = False
-    """Whether `val` holds the training and validation images, each predicted by a classifier not trained on it."""
+    """Whether `val` holds training images too; all are predicted by classifiers that were not trained on them."""
 
     @property
     def reported_split(self) -> Split:

@@ -29,7 +29,7 @@ def search_photos(row: CandidateRow, splits: Mapping[str, int]) -> str:
     Args:
         row: the candidate.
         splits: number of photos by split. A candidate with a score on more photos than the validation photos was
-            cross-validated: every training and validation photo was held out once.
+            cross-validated.
     """
     held_out = _is_cross_validated(row, splits)
     measured = text("search_cross_validated" if held_out else "search_validation", count=row.photos)

@@ -53,11 +53,13 @@ def held_out(tuned: FineTuned) -> FineTunedFolds:
     return found
 
 
-def test_every_training_and_validation_photo_is_predicted_once(dataset: Dataset, tuned: FineTuned):
+def test_photos_of_the_folds_are_predicted_once_and_include_the_validation_split(dataset: Dataset, tuned: FineTuned):
     assert set(tuned.held_out) == set(SHARES)
-    used = sorted(sample.id for split in ("train", "val") for sample in dataset.samples if sample.split == split)
+    validation = {sample.id for sample in dataset.part("val")}
     for share, predictions in tuned.held_out.items():
-        assert sorted(predictions.ids) == used
+        assert len(set(predictions.ids)) == len(predictions)
+        assert validation < set(predictions.ids)
+        assert not set(predictions.ids) & {sample.id for sample in dataset.part("test")}
         assert predictions.correct.mean() == pytest.approx(tuned.scores[share].accuracy)
         np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1)
 
@@ -84,7 +86,7 @@ def test_confidence_of_a_fine_tuned_network_is_fitted_to_the_photos_of_all_folds
     run = Run(tmp_path)
     found = write_calibrated_bundle(run, dataset, TrainedModel(tuned.network(1.0), RECIPE, probe.spec, held_out))
     assert found.selection is not None
-    assert found.selection.count == len(tuned.protocol.samples)
+    assert found.selection.count == len(held_out.held_out) > len(dataset.part("val"))
     info = Bundle.open(run.bundle).info
     assert info.thresholds == found.thresholds
     assert info.temperature == found.calibration.temperature

@@ -124,8 +124,13 @@ def test_validation_photos_in_groups_count_as_fewer(dataset: Dataset):
     several, two, alone = comparisons(grouped(50))
     assert (several.compared, two.compared, alone.compared) == (3, 2, 1)
     assert (several.is_cross_validated, two.is_cross_validated, alone.is_cross_validated) == (True, True, False)
-    rows = np.sort(np.concatenate([fold.held_out for fold in several.folds[:3]]))
-    np.testing.assert_array_equal(rows, several.folds[3].train)
+    protocol = grouped(50)
+    group_of = np.array([sample.group for sample in protocol.samples])
+    held_out = np.concatenate([fold.held_out for fold in several.folds[:3]])
+    assert len(set(held_out)) == len(held_out)
+    assert {row for row, sample in enumerate(protocol.samples) if sample.split == "val"} < set(held_out)
+    assert all(not set(group_of[fold.train]) & set(group_of[fold.held_out]) for fold in several.folds[:3])
+    assert len(several.folds[3].train) == len(protocol.samples)
     names = [several.folder(number, Path()).name for number in range(4)]
     assert names == ["fold-1-of-3", "fold-2-of-3", "fold-3-of-3", "final"]
     assert two.folder(0, Path()).name == "fold-1-of-2"

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from assay.core.files import write_text
 from assay.data.dataset import quote_names
-from assay.evaluation.clusters import group_design_effect
+from assay.evaluation.clusters import cluster_numbers, group_design_effect
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.probe import LinearProbe, Protocol, grouped_folds, split_fold
 from assay.pipeline.run_folder import FINAL_FOLDER, FINE_TUNING, FOLD_PREFIX, SPLIT_FOLDER
@@ -31,7 +32,10 @@ _MAX_TRAINED_IMAGES = 60_000
 _ENOUGH_HELD_OUT = 100
 """With fewer independent validation images, fine-tuning is compared with the probe by cross-validation if possible."""
 _FOLDS = (3, 2)
-"""Numbers of folds in order of preference; every one is a training of all layers."""
+"""Numbers of folds in order of preference; every one is a training of all layers. The first one is the training split."""
+_TRAINING_FOLDS = (4, 3, 2)
+"""Into how many parts the training split is divided for the other folds, in order of preference: with four, a network
+has about as many training images as with the training split."""
 _WARMUP_STEPS, _TIMED_STEPS = 2, 3
 _TIMED_IMAGES = 64
 """Images of a timed step; fewer with a smaller batch size."""
@@ -53,7 +57,7 @@ class Comparison(NamedTuple):
 
     @property
     def is_cross_validated(self) -> bool:
-        """Whether every image is held out in one fold, and the final network is trained on all of them."""
+        """Whether images are held out in several folds, and the final network is trained on all of them."""
         return self.compared < len(self.folds)
 
     @property
@@ -195,13 +199,25 @@ def comparisons(protocol: Protocol) -> tuple[Comparison, ...]:
     independent = len(held_out) / group_design_effect(held_out)
     if independent >= _ENOUGH_HELD_OUT or not protocol.is_cross_validated:
         return (alone,)
-    several = []
-    for count in _FOLDS:
-        folds = grouped_folds(protocol.samples, protocol.targets, count, protocol.seed)
-        if folds and not _absent_classes(protocol, folds):
-            final = FoldIndices(np.arange(len(protocol.samples)), split[0].held_out)
-            several.append(Comparison((*folds, final), len(folds)))
-    return (*several, alone) if len(held_out) >= _ENOUGH_HELD_OUT or not several else tuple(several)
+    training = [_all_but(protocol, fold.held_out) for fold in _folds_of_training_split(protocol)]
+    final = FoldIndices(np.arange(len(protocol.samples)), split[0].held_out)
+    several = tuple(Comparison((*split, *training[: count - 1], final), count) for count in _FOLDS if training)
+    return (*several, alone) if len(held_out) >= _ENOUGH_HELD_OUT or not several else several
+
+
+def _folds_of_training_split(protocol: Protocol) -> tuple[FoldIndices, ...]:
+    count = len(protocol.dataset.part("train"))
+    for folds in _TRAINING_FOLDS:
+        found = grouped_folds(protocol.samples[:count], protocol.targets[:count], folds, protocol.seed)
+        if found and not _absent_classes(protocol, found):
+            return found
+    return ()
+
+
+def _all_but(protocol: Protocol, held_out: npt.NDArray[np.int64]) -> FoldIndices:
+    """Return a fold whose training rows are all but the held-out ones and others of their groups."""
+    groups = np.array(cluster_numbers([sample.group for sample in protocol.samples]))
+    return FoldIndices(np.flatnonzero(~np.isin(groups, groups[held_out])), held_out)
 
 
 def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:
