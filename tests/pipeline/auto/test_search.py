@@ -179,6 +179,7 @@ def test_the_networks_of_fine_tuning_are_named(wide: Path, tmp_path: Path):
 
 
 def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))  # without embeddings of other tests
     # 375 epochs, the most for so few photos, would take a minute.
     monkeypatch.setattr(FineTuningCost, "of", lambda protocol, _: FineTuningCost(0.001, 1000, comparisons(protocol)))
     settings = recipe("train.auto.minutes=1", "train.auto.backbones=[efficientnet-lite1]")

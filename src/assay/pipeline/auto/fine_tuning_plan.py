@@ -32,7 +32,7 @@ _MAX_TRAINED_IMAGES = 60_000
 _ENOUGH_HELD_OUT = 100
 """With fewer independent validation images, fine-tuning is compared with the probe by cross-validation if possible."""
 _FOLDS = (3, 2)
-"""Numbers of folds in order of preference; every one is a training of all layers. The first one is the training split."""
+"""Numbers of folds in order of preference; each is a training of all layers, the first one on the training split."""
 _TRAINING_FOLDS = (4, 3, 2)
 """Into how many parts the training split is divided for the other folds, in order of preference: with four, a network
 has about as many training images as with the training split."""
@@ -216,7 +216,7 @@ def _folds_of_training_split(protocol: Protocol) -> tuple[FoldIndices, ...]:
 
 def _all_but(protocol: Protocol, held_out: npt.NDArray[np.int64]) -> FoldIndices:
     """Return a fold whose training rows are all but the held-out ones and others of their groups."""
-    groups = np.array(cluster_numbers([sample.group for sample in protocol.samples]))
+    groups = cluster_numbers([sample.group for sample in protocol.samples])
     return FoldIndices(np.flatnonzero(~np.isin(groups, groups[held_out])), held_out)
 
 
