@@ -64,8 +64,8 @@ class ReportContext:
         split_name: adjective of the images (test, validation); empty: just photos.
         warning: a sentence on why the metrics may be too good; empty: none.
         history: metrics of each epoch.
-        history_of_fold: whether these are of a network that was trained without a fold, of which all held-out images
-            are; the evaluated one was trained as long, on all training and validation images.
+        history_of_fold: whether it is the history of the first fold's network; the evaluated one was trained as long,
+            on all training and validation images.
         best_epoch: the epoch whose weights were kept; 0: unknown.
         candidates: what training tried, as a table with a header; empty: training had no choice.
         learning_curve: what more training images would bring; None: not measured.

@@ -170,7 +170,8 @@ class FineTuningPlan:
         comparison, epochs = fitting
         recipe = _fine_tuning_recipe(probe.recipe, epochs)
         # Before an interruption another probe was the best one, for example because there was less time.
-        shutil.rmtree(stored.parent, ignore_errors=True)
+        if stored.parent.is_dir():
+            shutil.rmtree(stored.parent)
         stored.parent.mkdir(parents=True)
         write_text(stored, dump_recipe(recipe))
         return cls(recipe, comparison, cost.of_epochs(comparison, epochs))
