@@ -167,8 +167,9 @@ class FineTunedFolds:
         distances = []
         for number, fold in enumerate(self.folds):
             rows = fold.train[rows_by_class(targets[fold.train], self.seed, count)]
-            detector = fit_novelty(self.embeddings(number, rows), targets[rows])
-            distances.append(detector.distance(self.embeddings(number, fold.held_out)))
+            found = self.embeddings(number, np.concatenate([rows, fold.held_out]))
+            detector = fit_novelty(found[: len(rows)], targets[rows])
+            distances.append(detector.distance(found[len(rows) :]))
             self.progress("fitting the novelty limit", number + 1, len(self.folds))
         return np.concatenate(distances)
 

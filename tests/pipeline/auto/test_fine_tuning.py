@@ -77,7 +77,7 @@ def test_networks_of_the_folds_give_the_predictions_that_were_scored(tuned: Fine
     embeddings = held_out.embeddings(0, first)
     with torch.inference_mode():
         found = held_out.network(0).head(torch.from_numpy(embeddings)).double().softmax(1).numpy()
-    np.testing.assert_allclose(found, expected[: len(first)], atol=1e-5)
+    np.testing.assert_allclose(found, expected[: len(first)], atol=1e-3)
 
 
 def test_confidence_of_a_fine_tuned_network_is_fitted_to_the_photos_of_all_folds(

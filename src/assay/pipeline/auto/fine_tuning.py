@@ -24,7 +24,7 @@ from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.fine_tuning_plan import Comparison, FineTuningPlan
 from assay.pipeline.auto.probe import LinearProbe, Protocol, load_head
 from assay.pipeline.auto.scores import HeldOutScores
-from assay.pipeline.cached_embeddings import preprocessed_images
+from assay.pipeline.cached_embeddings import compiled_backbone, preprocessed_images
 from assay.pipeline.dataset_evaluation import labelled_predictions
 from assay.pipeline.held_out_predictions import FineTunedFolds, HeldOut, HeldOutSplit
 from assay.recipe import Recipe
@@ -104,8 +104,8 @@ class FineTuned:
         )
 
     def _embeddings(self, share: float, number: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        images = _labelled(self.protocol, self.probe, rows).images
-        return compute_embeddings(self.network(share, number), images)
+        images, network = _labelled(self.protocol, self.probe, rows).images, self.network(share, number)
+        return compute_embeddings(network, images, embed=compiled_backbone(network, self.probe.spec.size))
 
 
 def fine_tune(
