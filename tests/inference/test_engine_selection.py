@@ -71,9 +71,18 @@ def test_threads_get_their_own_outputs(engine: Engine) -> None:
         np.testing.assert_allclose(item, other, atol=1e-6)
 
 
-def test_images_of_another_size_raise(engine: Engine) -> None:
-    with pytest.raises(EngineError):
-        engine.run(np.zeros((1, 8, 8, 3), np.uint8))
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 8, 8, 3), (1, 8, 16, 3), (1, 16, 16, 1), (0, 16, 16, 3), (16, 16, 3)])
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_images_that_do_not_fit_are_refused(
+    name: str, shape: tuple[int, ...], threads: int, make_model: Callable[..., bytes]
+) -> None:
+    engine = create_engine(name, make_model(), threads=threads)
+    with pytest.raises(EngineError, match=r"must be uint8 \[N, 16, 16, 3\], not uint8"):
+        engine.run(np.zeros(shape, np.uint8))
+    with pytest.raises(EngineError, match="not float32"):
+        engine.run(noise(1).astype(np.float32))
+    assert engine.run(noise(2)).logits.shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", list(ENGINES))

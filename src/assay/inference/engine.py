@@ -55,6 +55,20 @@ class ModelSignature(NamedTuple):
         if len(self.logits) != 2:
             raise EngineError(f"its logits have shape {list(self.logits)}, not [N, C]")
 
+    def check_batch(self, images: np.ndarray) -> None:
+        """Raise `EngineError` unless images are uint8 [N, S, S, 3] of the size of the model, N ≥ 1.
+
+        With one thread, OpenVINO does not report that a batch does not fit: it returns empty outputs.
+        """
+        _, side, _, _ = self.images
+        same = images.ndim == 4 and all(
+            known in {None, found} for known, found in zip(self.images, images.shape, strict=True)
+        )
+        if images.dtype != np.uint8 or not same or not len(images):
+            raise EngineError(
+                f"the images must be uint8 [N, {side}, {side}, 3], not {images.dtype} {list(images.shape)}"
+            )
+
 
 class Engine(Protocol):
     """A model loaded by an inference runtime. Thread-safe: every call of `run` uses one stream."""
@@ -72,7 +86,11 @@ class Engine(Protocol):
         """Whether the compiled model is from the cache, which holds only models that have passed `check_engine`."""
 
     def run(self, images: np.ndarray) -> ModelOutputs:
-        """Return the outputs for uint8 images [N, S, S, 3], N ≥ 1; the arrays are not reused by later calls."""
+        """Return the outputs for uint8 images [N, S, S, 3], N ≥ 1; the arrays are not reused by later calls.
+
+        Raises:
+            EngineError: the images do not fit the model, or the runtime fails.
+        """
 
     def store(self) -> None:
         """Store the compiled model in the cache, if there is one; called when it has passed `check_engine`."""

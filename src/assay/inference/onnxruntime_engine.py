@@ -65,6 +65,7 @@ class OnnxRuntimeEngine:
 
     def run(self, images: np.ndarray) -> ModelOutputs:
         """Return the outputs for uint8 images [N, S, S, 3]; see `Engine.run`."""
+        self.signature.check_batch(images)
         try:
             return ModelOutputs(*self._session.run(list(ModelOutputs._fields), {INPUT: np.ascontiguousarray(images)}))
         except self._failures as error:

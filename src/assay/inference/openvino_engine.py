@@ -152,6 +152,7 @@ class OpenVinoEngine:
 
     def run(self, images: np.ndarray) -> ModelOutputs:
         """Return the outputs for uint8 images [N, S, S, 3]; see `Engine.run`."""
+        self._signature.check_batch(images)
         request = self._request()
         try:
             request.infer([np.ascontiguousarray(images)])
