@@ -164,7 +164,8 @@ def default_comparison(result: Result) -> str:
         if not differences:
             continue
         best = min(differences, key=differences.__getitem__)
-        seeds, gain = shared[best], 100 * differences[best]
+        # A rounded difference of zero has no sign.
+        seeds, gain = shared[best], round(100 * differences[best], 6) + 0.0
         gains.append(gain)
         ours, other = (100 * fmean(values[seed] for seed in seeds) for values in (default, found[best]))
         lines.append(f"| {data_set} | {best} | {len(seeds)} | {ours:.1f} % | {other:.1f} % | {gain:+.1f} points |")

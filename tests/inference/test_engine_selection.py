@@ -119,12 +119,12 @@ def test_onnx_runtime_rejects_bfloat16(make_model: Callable[..., bytes]) -> None
 
 
 def test_compiled_model_is_cached(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
-    first = create_engine("openvino", make_model(), cache=tmp_path)
+    first = create_engine("openvino", make_model(), threads=2, cache=tmp_path)
     assert not list(tmp_path.iterdir())
     first.store()
     (file,) = tmp_path.iterdir()
     written = file.read_bytes()
-    again = create_engine("openvino", make_model(), cache=tmp_path)
+    again = create_engine("openvino", make_model(), threads=2, cache=tmp_path)
     assert (first.from_cache, again.from_cache) == (False, True)
     assert again.signature == first.signature
     np.testing.assert_array_equal(again.run(noise(3)).logits, first.run(noise(3)).logits)
