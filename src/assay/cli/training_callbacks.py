@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from assay.cli.console import echo_text
+from assay.cli.console import echo, echo_text
 
 if TYPE_CHECKING:
     from assay.core.event_log import EventLog
@@ -45,7 +45,7 @@ def training_callbacks(
 
     def on_network(name: str) -> None:
         networks.append(name)
-        echo_text(f"fine-tuning: {name}\n")
+        echo(f"fine-tuning: {name}")
 
     return TrainCallbacks(
         progress,
