@@ -5,7 +5,7 @@ images, or those of the fp32 model if no such images are left.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from assay.bundle.quantization import Quantizer
 from assay.core.cpu import cpu_count
 from assay.core.progress import Progress, no_progress
 from assay.core.text_layout import counted
-from assay.data import Dataset, PixelCache, PreprocessedImages, Sample, Split
+from assay.data import Dataset, PixelCache, PreprocessedImages, Split
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Predictions
 from assay.image import Preprocess
@@ -164,8 +164,9 @@ def quantize_bundle(
     bundle = Bundle.open(path)
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
     other = None if held_out is None else held_out.other_network
-    calibrate = other is None and (held_out is not None or not uses_validation_images(bundle.info))
-    split: Split = "test" if uses_validation_images(bundle.info) else "val"
+    trained_on_validation = uses_validation_images(bundle.info)
+    calibrate = other is None and (held_out is not None or not trained_on_validation)
+    split: Split = "test" if trained_on_validation else "val"
     held_out = held_out or HeldOutSplit(dataset, recipe.train.seed, progress=progress, split=split)
     size = bundle.info.preprocess.size
     measured = bundle.model("fp32") if other is None else export_onnx(frozen_copy(other.network), size)
@@ -174,7 +175,9 @@ def quantize_bundle(
     batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
     quantizer = Quantizer.observe(measured, batches, cpu_count())
 
-    predict = held_out.predictions if other is None else partial(_predict, dataset, other.samples, progress)
+    predict: Callable[[Classifier], Predictions] = held_out.predictions
+    if other is not None:
+        predict = partial(predict_dataset, dataset=dataset, samples=other.samples, progress=progress)
     exact = predict(plain)
 
     def attempt(keep: tuple[str, ...]) -> tuple[bytes, Predictions, QuantizationResult]:
@@ -256,10 +259,6 @@ def _fp32_settings(bundle: Bundle) -> PrecisionSettings:
         thresholds=info.thresholds,
         novelty=None if tensors is None else float(NoveltyDetector.from_tensors(tensors).limit[0]),
     )
-
-
-def _predict(dataset: Dataset, samples: Sequence[Sample], progress: Progress, classifier: Classifier) -> Predictions:
-    return predict_dataset(classifier, dataset, samples, progress)
 
 
 def _accurate_enough(outcome: QuantizationResult) -> bool:

@@ -95,7 +95,7 @@ class FineTuned:
         return FineTunedFolds(
             protocol.dataset,
             protocol.samples,
-            self.comparison.folds[: self.comparison.compared],
+            self.comparison.compared_folds,
             self.held_out[share],
             partial(self.network, share),
             partial(self._embeddings, share),
@@ -167,7 +167,7 @@ def fine_tune(
             logits[share].append(_logits(network, held_out) + protocol.offsets)
         head = probe.head_on(protocol, fold.train)
         baseline.append(head.log_probabilities(probe.embeddings[fold.held_out]) + protocol.offsets)
-    rows = np.concatenate([fold.held_out for fold in comparison.folds[: comparison.compared]])
+    rows = np.concatenate([fold.held_out for fold in comparison.compared_folds])
     samples, targets = [protocol.samples[row] for row in rows], protocol.targets[rows]
 
     def scores(parts: Sequence[npt.NDArray[np.float64]]) -> HeldOutScores:

@@ -61,6 +61,11 @@ class Comparison(NamedTuple):
         return self.compared < len(self.folds)
 
     @property
+    def compared_folds(self) -> tuple[FoldIndices, ...]:
+        """The folds that give the scores."""
+        return self.folds[: self.compared]
+
+    @property
     def trained_images(self) -> int:
         """Images in an epoch of all trainings."""
         return sum(len(fold.train) for fold in self.folds)
