@@ -13,6 +13,7 @@ from assay.bundle import Bundle, PrecisionSettings, amend_bundle
 from assay.bundle.quantization import Quantizer
 from assay.core.cpu import bf16_instructions, int8_instructions
 from assay.core.errors import AssayError, UsageError
+from assay.data import write_manifest
 from assay.export import export_model
 from assay.inference import Classifier
 from assay.pipeline import TrainResult, quantize, train_classifier
@@ -76,6 +77,22 @@ def test_int8_model_may_have_the_limits_of_fp32(
     after = Bundle.open(path).info
     assert after.precision == "int8"
     assert (after.temperature, after.thresholds) == (before.temperature, before.thresholds)
+
+
+@pytest.mark.skipif(int8_instructions() == frozenset(), reason="int8 models are not made without dot products")
+def test_a_classifier_trained_on_its_validation_photos_is_measured_on_test_photos(
+    trained: TrainResult, path: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(path)
+    amend_bundle(bundle, {"metrics": {**bundle.info.metrics, "confidence": {"cross_validated": True}}})
+    assert quantize_bundle(path, trained.dataset).photos == len(trained.dataset.part("test"))
+    known = tmp_path / "known.csv"
+    write_manifest(
+        trained.dataset.with_samples(item for item in trained.dataset.samples if item.split != "test"), known
+    )
+    found, reason = quantize.quantized_copy(Bundle.open(path), known, tmp_path)
+    assert found.path == path
+    assert "has no test photos" in str(reason)
 
 
 def test_int8_model_has_its_own_limits(trained: TrainResult, path: Path) -> None:

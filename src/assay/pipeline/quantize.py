@@ -321,7 +321,10 @@ def quantized_copy(
         data, spec, recipe.train.seed, value_range=recipe.preprocess.value_range, progress=progress
     )
     if uses_validation_images(bundle.info) and not dataset.part("test"):
-        return bundle, f"int8 model not used: the classifier was trained on the validation photos, {data} has no others"
+        return bundle, (
+            f"int8 model not used: the classifier was trained on its validation photos, and {data} has no test photos "
+            "to measure it on: add some, with the split test"
+        )
     copy = scratch / bundle.path.name
     shutil.copyfile(bundle.path, copy)
     outcome = quantize_bundle(copy, dataset, progress=progress)
