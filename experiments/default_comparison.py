@@ -30,7 +30,7 @@ from assay.core.tables import write_json
 from assay.data import Dataset, assign_splits, read_manifest, write_manifest
 from assay.data.loading import load_grouped_dataset
 from assay.evaluation import Predictions
-from assay.evaluation.calibration import measure_calibration
+from assay.evaluation.calibration import ece_if_calibrated, measure_calibration
 from assay.pipeline import Run
 from assay.recipe import Recipe, load_recipe
 from assay.recipe.data import SplitSpec
@@ -160,6 +160,8 @@ def _test_predictions(run: Run) -> Predictions:
 def measure(predictions: Predictions, threshold: float | None) -> dict[str, float | None]:
     """Return accuracy, balanced accuracy, calibration error, and precision and coverage of the answers.
 
+    The calibration error is also that of a perfectly calibrated classifier with the same confidences.
+
     Args:
         predictions: on the test photos.
         threshold: smallest confidence of an answer; None: the classifier does not abstain.
@@ -168,6 +170,7 @@ def measure(predictions: Predictions, threshold: float | None) -> dict[str, floa
         "accuracy": float(predictions.correct.mean()),
         "balanced_accuracy": balanced_accuracy(predictions),
         "ece": measure_calibration(predictions).ece,
+        "ece_if_calibrated": ece_if_calibrated(predictions.confidence),
     }
     if threshold is not None:
         answered = predictions.confidence >= threshold
@@ -222,7 +225,7 @@ def summarize(seeds: int) -> list[Row]:
         for method in filter(partial(is_planned, data_set), METHODS):
             files = {seed: measured_file(f"{data_set}-seed-{seed}", method) for seed in range(seeds)}
             found = {seed: json.loads(path.read_text("utf-8")) for seed, path in files.items() if path.is_file()}
-            names = ("accuracy", "balanced_accuracy", "ece", "coverage", "precision_of_answers")
+            names = ("accuracy", "balanced_accuracy", "ece", "ece_if_calibrated", "coverage", "precision_of_answers")
             seconds = [values["wall_seconds"] for values in found.values()]
             cpu = [values["cpu_seconds"] for values in found.values()]
             rows.append(

@@ -19,15 +19,17 @@ from assay.recipe import load_recipe
 
 NAME = "magnetic-tiles"
 PROBE = ("data.positive_class=null",)
+GROUPED = "near-duplicates grouped"
 METHODS = {
     "photo-by-photo split": ("defect-lite", (*PROBE, "data.split.method=random")),
-    "near-duplicates grouped": ("defect-lite", PROBE),
+    GROUPED: ("defect-lite", PROBE),
     "grouped, letterboxed": ("defect-lite", (*PROBE, "preprocess.resize_mode=letterbox")),
     "grouped, letterboxed, 320 pixels": (
         "defect-lite",
         (*PROBE, "preprocess.resize_mode=letterbox", "preprocess.size=320"),
     ),
     "default without fine-tuning, grouped": ("default", ("train.auto.fine_tune=false", "train.auto.backbones=[]")),
+    "default, 10 minutes per fold, grouped": ("default", ("train.auto.minutes=10",)),
 }
 """Recipe and overrides of every method."""
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "near-duplicates.png"
@@ -71,17 +73,19 @@ def main() -> None:
     """Train what is missing, draw the picture and write the result."""
     parser = runs.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="repeats of the cross-validation (default: 3)")
+    parser.add_argument("--only", nargs="*", default=METHODS, choices=METHODS, help="methods to run (default: all)")
     options = parser.parse_args()
     data = data_sources.locate(NAME, options.runs, options.data)
     rows: list[Row] = []
-    for name, (recipe, overrides) in METHODS.items():
+    for name in options.only:
+        recipe, overrides = METHODS[name]
         folder = options.runs / NAME / name.replace(" ", "-").replace(",", "")
         protocol = "photo by photo" if "random" in str(overrides) else "grouped"
         result = runs.crossval(data, load_recipe(recipe, overrides), folder, folds=5, repeats=options.repeats)
         rows.append(crossval_row(name, f"{recipe} {' '.join(overrides)}", protocol, result))
         write_result(NAME, rows, settings_compared=len(METHODS))
-    grouped = read_manifest(options.runs / NAME / "near-duplicates-grouped" / "manifest.csv")
-    draw_pairs(near_duplicate_groups(grouped, 4), PICTURE)
+        if name == GROUPED:
+            draw_pairs(near_duplicate_groups(read_manifest(folder / "manifest.csv"), 4), PICTURE)
 
 
 if __name__ == "__main__":

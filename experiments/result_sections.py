@@ -202,6 +202,7 @@ SECTIONS = (
             ACCURACY,
             BALANCED,
             Column("ECE", "ece", share=False),
+            Column("ECE if calibrated", "ece_if_calibrated", share=False),
             Column("coverage", "coverage"),
             Column("precision of the answers", "precision_of_answers"),
         ),

@@ -19,7 +19,7 @@ from assay.evaluation import (
     measure_calibration,
     reliability_table,
 )
-from assay.evaluation.calibration import confidence_histogram
+from assay.evaluation.calibration import confidence_histogram, ece_if_calibrated
 
 Make = Callable[..., Predictions]
 photos = st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.9, 1.0]), st.booleans()), min_size=1, max_size=80)
@@ -50,6 +50,23 @@ def test_bins_have_equal_size_for_distinct_confidences(count: int, bins: int):
     counts = [item.count for item in reliability_table(confidence, np.ones(count, dtype=bool), bins)]
     assert len(counts) == min(bins, count)
     assert max(counts) - min(counts) <= 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(1, 20))
+def test_error_of_a_perfectly_calibrated_classifier_is_that_of_the_table(confidences: list[float], bins: int):
+    confidence = np.array(confidences)
+    drawn = np.random.default_rng(3).random(len(confidences)) < np.sort(confidence)
+    table = reliability_table(np.sort(confidence), drawn, bins)
+    expected = sum(item.count * abs(item.accuracy - item.confidence) for item in table) / len(confidences)
+    assert ece_if_calibrated(confidence, bins, draws=1, seed=3) == pytest.approx(expected, abs=1e-12)
+
+
+def test_error_of_a_perfectly_calibrated_classifier_falls_with_the_number_of_images():
+    errors = [ece_if_calibrated(np.linspace(0.5, 1, count)) for count in (15, 150, 1500)]
+    assert errors[0] == pytest.approx(2 / 6, abs=0.03)  # bins of one photo: 2p(1 - p), on average over p
+    assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
+    assert ece_if_calibrated(np.empty(0)) is None
+    assert ece_if_calibrated(np.ones(5)) == 0
 
 
 def test_expected_calibration_error_by_hand(make: Make):

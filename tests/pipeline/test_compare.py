@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.bundle import Bundle, amend_bundle
 from assay.core.errors import AssayError, UsageError
 from assay.evaluation import Predictions, compute_metrics
 from assay.pipeline import compare_results
@@ -90,6 +93,18 @@ def test_runs_are_compared_on_test_or_else_validation(tmp_path: Path):
     ranking = compare_results([run, other])
     assert ranking.comparisons[0].result.split == "test"
     assert ranking.best.metrics.correct == 199
+
+
+def test_validation_photos_of_a_cross_validated_run_are_called_held_out(
+    tmp_path: Path, make_bundle: Callable[..., Path]
+):
+    run = tmp_path / "run"
+    folder = saved(run / "evaluation" / "val", predictions(50))
+    shutil.copy(make_bundle(), run / "model.assay")
+    other = saved(tmp_path / "other", predictions(5))
+    assert [compare_results([path, other]).comparisons[0].result.split for path in (run, folder)] == ["validation"] * 2
+    amend_bundle(Bundle.open(run / "model.assay"), {"metrics": {"confidence": {"cross_validated": True}}})
+    assert [compare_results([path, other]).comparisons[0].result.split for path in (run, folder)] == ["held-out"] * 2
 
 
 def test_cross_validation_uses_out_of_fold_predictions(tmp_path: Path):

@@ -12,6 +12,7 @@ from assay.evaluation import Predictions
 from assay.evaluation.learning_curve import CurvePoint, LearningCurve
 from assay.nets import create_classifier
 from assay.pipeline import TrainResult, evaluate_classifier, train_classifier
+from assay.pipeline.auto.candidate_results import Candidate, write_candidates
 from assay.pipeline.learning_curve import load_learning_curve
 from assay.pipeline.report import write_run_report
 from assay.recipe import Recipe, load_recipe
@@ -94,6 +95,18 @@ def test_missing_test_split_is_stated_in_the_report(colours: Path, tmp_path: Pat
     report = read_report(result.run.evaluation("val"))
     assert report["split"] == "validation"
     assert "to calibrate the confidence; there is no test split" in report["warning"]
+
+
+@pytest.mark.parametrize(("kept", "epochs"), [(False, 0), (True, 2)])
+def test_epochs_of_a_fine_tuning_are_shown_if_its_network_was_kept(
+    trained: TrainResult, colours: Path, tmp_path: Path, *, kept: bool, epochs: int
+):
+    shutil.copytree(trained.run.folder, tmp_path / "run")
+    first = Candidate(name="linear probe", outcome="replaced" if kept else "kept", reason="the first one")
+    tuned = Candidate(name="fine-tuning", outcome="kept" if kept else "not kept", reason="", fine_tuned=True)
+    write_candidates(tmp_path / "run", [first, tuned])
+    evaluate_classifier(tmp_path / "run" / "model.assay", colours, tmp_path / "out")
+    assert len(read_report(tmp_path / "out")["history"]) == epochs
 
 
 def test_learning_curve_of_a_frozen_backbone_is_stored_and_shown(

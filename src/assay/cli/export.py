@@ -32,7 +32,7 @@ def export(
         Path | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled training photos, to quantize MODEL if it contains no int8 model.",
+            help="Labelled photos that MODEL was trained and tested on, to quantize it if it contains no int8 model.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

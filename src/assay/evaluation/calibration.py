@@ -5,7 +5,8 @@ This module measures it; `temperature_scaling` improves it.
 Sources: G. W. Brier, "Verification of forecasts expressed in terms of probability" (1950); M. P. Naeini,
 G. F. Cooper and M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (2015), for
 the expected calibration error; K. Nguyen and B. O'Connor, "Posterior calibration and exploratory analysis for
-natural language processing models" (2015), for bins of equal mass.
+natural language processing models" (2015), for bins of equal mass; J. Bröcker and L. A. Smith, "Increasing the
+Reliability of Reliability Diagrams" (2007), for what a perfectly calibrated classifier shows on as many images.
 """
 
 from dataclasses import dataclass
@@ -50,8 +51,7 @@ class Calibration:
     Attributes:
         count: images.
         ece: expected calibration error, 0-1: the mean over images of |accuracy - confidence| of their bin; None
-            without images. It is biased upwards on few images: about 0.1 for 100 images of a perfectly calibrated
-            classifier.
+            without images. It is biased upwards on few images; see `ece_if_calibrated`.
         brier: mean over images of the squared distance between the probabilities and the one-hot label, summed over
             all classes, 0-2 (Brier's original definition; for two classes twice that of scikit-learn); None without
             images.
@@ -87,6 +87,32 @@ def measure_calibration(predictions: Predictions, bins: int = BINS) -> Calibrati
     )
 
 
+def ece_if_calibrated(confidence: FloatArray, bins: int = BINS, draws: int = 200, seed: int = 0) -> float | None:
+    """Return the expected calibration error that a perfectly calibrated classifier has on average on as many images.
+
+    Whether an image is classified correctly is drawn with a probability equal to its confidence. The error of a real
+    classifier says something about its calibration only as far as it is larger.
+
+    Args:
+        confidence: float64 array [N], each 0-1.
+        bins: maximum number of bins; at least 1.
+        draws: over which the mean is taken; at least 1.
+        seed: of the draws.
+
+    Returns:
+        0-1; None without images.
+    """
+    if not confidence.size:
+        return None
+    rng, confidence = np.random.default_rng(seed), np.sort(confidence)
+    starts = _bin_starts(confidence, bins)
+    errors = [
+        np.abs(np.add.reduceat((rng.random(confidence.size) < confidence) - confidence, starts)).sum()
+        for _ in range(draws)
+    ]
+    return float(np.mean(errors)) / confidence.size
+
+
 def reliability_table(confidence: FloatArray, correct: BoolArray, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
     """Group images by confidence into bins of equal size.
 
@@ -105,8 +131,7 @@ def reliability_table(confidence: FloatArray, correct: BoolArray, bins: int = BI
         raise ValueError(f"no reliability of {confidence.size} and {correct.size} photos in {bins} bins")
     order = np.argsort(confidence, kind="stable")
     confidence, correct = confidence[order], correct[order]
-    cuts = np.round(np.linspace(0, confidence.size, bins + 1)[1:-1]).astype(np.int64)
-    cuts = _between_values(confidence, cuts)
+    cuts = _bin_starts(confidence, bins)[1:]
     pairs = zip(np.split(confidence, cuts), np.split(correct, cuts), strict=True)
     return tuple(_bin(sure, right) for sure, right in pairs if sure.size)
 
@@ -118,12 +143,14 @@ def brier_score(probabilities: FloatArray, actual: IntArray) -> float:
     return float(((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def _between_values(values: FloatArray, cuts: IntArray) -> IntArray:
-    """Move each cut of sorted values to the nearest index where the value changes."""
+def _bin_starts(values: FloatArray, bins: int) -> IntArray:
+    """Return the first index of every bin of sorted values: equal sizes, but equal values share a bin."""
+    cuts = np.round(np.linspace(0, values.size, bins + 1)[1:-1]).astype(np.int64)
     inside = cuts[(cuts > 0) & (cuts < values.size)]
     left = np.searchsorted(values, values[inside], side="left")
     right = np.searchsorted(values, values[inside], side="right")
-    return np.unique(np.where(inside - left <= right - inside, left, right))
+    starts = np.union1d([0], np.where(inside - left <= right - inside, left, right))
+    return starts[starts < values.size]
 
 
 def _bin(confidence: FloatArray, correct: BoolArray) -> ReliabilityBin:

@@ -14,11 +14,12 @@ from typing import Any
 from assay.core.errors import AssayError, UsageError
 from assay.core.tables import Cell, write_rows
 from assay.core.text_layout import align_columns, counted, format_number, format_percent
-from assay.data import read_manifest
+from assay.data import Split, read_manifest
 from assay.evaluation import Comparison, Metrics, Predictions, compare_paired, compute_metrics
 from assay.evaluation.intervals import CONFIDENCE_LEVEL
 from assay.evaluation.present_labels import PresentLabels, apply_labels
-from assay.pipeline.run_folder import SPLIT_TITLES
+from assay.pipeline.run_folder import Run
+from assay.pipeline.training_overlap import split_title
 
 _PREDICTIONS = "predictions.npz"
 
@@ -30,7 +31,7 @@ class RunResult:
     name: str
     """As given by the user."""
     split: str
-    """Which images: test, validation, out of fold, or a dash if unknown."""
+    """Which images: test, validation, held-out, out of fold, or a dash if unknown."""
     predictions: Predictions
     metrics: Metrics
 
@@ -289,14 +290,17 @@ def _find_predictions(path: Path) -> tuple[Path, str]:
         raise UsageError(f"{path} has no predictions: give the folder of its run, or the output of `assay evaluate`")
     if not path.is_dir():
         raise UsageError(f"{path} does not exist: give a run folder, an evaluation or a predictions.npz")
-    titles = {"test": SPLIT_TITLES["test"], "val": SPLIT_TITLES["val"]}
-    for split, title in titles.items():
+    splits: tuple[Split, ...] = ("test", "val")
+    for split in splits:
         if (file := path / "evaluation" / split / _PREDICTIONS).is_file():
-            return file, title
+            return file, split_title(Run(path), split)
     if (file := path / _PREDICTIONS).is_file():
         # The folder of a cross-validated variant has no crossval.json of its own.
         crossval = (path / "crossval.json").is_file() or (path / "repeat-1").is_dir()
-        return file, "out of fold" if crossval else titles.get(path.name, "–")
+        if crossval:
+            return file, "out of fold"
+        run = Run(path.resolve().parent.parent)
+        return file, next((split_title(run, split) for split in splits if split == path.name), "–")
     if (path / "run.json").is_file():
         raise UsageError(f"{path} has not been evaluated yet: resume it with `assay train --resume {path}`")
     if (path / "crossval.json").is_file():

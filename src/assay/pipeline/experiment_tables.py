@@ -27,6 +27,7 @@ from assay.pipeline.experiment_runs import (
     summarize_metrics,
 )
 from assay.pipeline.run_folder import SPLIT_TITLES, Run
+from assay.pipeline.training_overlap import split_title
 from assay.recipe import Recipe
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -60,8 +61,12 @@ class CrossvalResult:
         return f"{align_columns(rows)}\n± is the standard deviation over {len(self.runs)} runs"
 
     def _rows(self) -> list[tuple[str, ...]]:
+        run = self.runs[0].run
         return [
-            (SPLIT_TITLES[split], *(format_metric_summary(self.summaries[split, name], name) for name in METRIC_NAMES))
+            (
+                split_title(run, split),
+                *(format_metric_summary(self.summaries[split, name], name) for name in METRIC_NAMES),
+            )
             for split in SPLITS
         ]
 

@@ -22,7 +22,7 @@ from assay.evaluation.report import EpochRow, MakeHeatmap, ReportContext, Report
 from assay.evaluation.report.gallery import LARGE
 from assay.evaluation.slices import ImageProperties
 from assay.inference import Classifier
-from assay.pipeline.auto.candidate_results import Candidate, candidates_table
+from assay.pipeline.auto.candidate_results import Candidate, candidates_table, read_candidates
 from assay.pipeline.dataset_evaluation import Evaluation
 from assay.pipeline.grad_cam import create_explainer
 from assay.pipeline.learning_curve import load_learning_curve, run_learning_curve
@@ -155,7 +155,7 @@ def write_evaluation_report(
         title=info.name,
         split_name="" if split is None else SPLIT_TITLES[split],
         warning=caution,
-        history=_report_history(() if run is None else run.epochs),
+        history=_report_history(() if run is None else _epochs_of_kept_network(run)),
         history_of_fold=run is not None and run.has_epochs_of_fold,
         learning_curve=None if run is None else load_learning_curve(run.learning_curve),
         temperature=info.temperature,
@@ -171,6 +171,12 @@ def write_evaluation_report(
         settings=dump_recipe(Recipe.model_validate(info.provenance.recipe)),
     )
     return write_report(folder, evaluation.predictions, evaluation.metrics, context, progress)
+
+
+def _epochs_of_kept_network(run: Run) -> tuple[TrainingEpoch, ...]:
+    """Return the epochs of a run; empty if they are those of a fine-tuning whose network was not kept."""
+    kept = [candidate for candidate in read_candidates(run.folder) if candidate.outcome == "kept"]
+    return run.epochs if not kept or kept[-1].fine_tuned else ()
 
 
 def _validation_warning(evaluated: RunEvaluation, strategy: str) -> str:

@@ -6,14 +6,14 @@ Needs no torch.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from assay.bundle import BundleInfo
+from assay.bundle import Bundle, BundleInfo
 from assay.core.errors import AssayError
 from assay.core.text_layout import counted
-from assay.data import Dataset, Sample, read_manifest
+from assay.data import Dataset, Sample, Split, read_manifest
 from assay.data.dataset import ClassMapping
 from assay.data.loading import list_source
 from assay.inference import Classifier
-from assay.pipeline.run_folder import Run
+from assay.pipeline.run_folder import SPLIT_TITLES, Run
 from assay.recipe import Layout, Recipe
 
 
@@ -49,6 +49,19 @@ def uses_validation_images(info: BundleInfo) -> bool:
     """Whether a classifier was also trained on the validation split, and calibrated by cross-validation."""
     confidence = info.metrics.get("confidence")
     return isinstance(confidence, dict) and confidence.get("cross_validated") is True
+
+
+def is_cross_validated(run: Run) -> bool:
+    """Whether the classifier of a run uses validation images as above; False if its bundle cannot be read."""
+    try:
+        return uses_validation_images(Bundle.open(run.bundle).info)
+    except (AssayError, OSError):
+        return False
+
+
+def split_title(run: Run, split: Split) -> str:
+    """Return the name of a split's images in texts; `held-out` for `val` of a run that is cross-validated."""
+    return "held-out" if split == "val" and is_cross_validated(run) else SPLIT_TITLES[split]
 
 
 def training_samples(run: Run | None, info: BundleInfo) -> tuple[Sample, ...]:

@@ -13,8 +13,8 @@ from assay.bundle import Bundle
 from assay.core.errors import AssayError
 from assay.core.files import read_text
 from assay.data import Split
-from assay.pipeline.run_folder import SPLIT_TITLES, Run
-from assay.pipeline.training_overlap import uses_validation_images
+from assay.pipeline.run_folder import Run
+from assay.pipeline.training_overlap import is_cross_validated, split_title
 from assay.studio.errors import NotFoundError
 from assay.studio.training_view import CandidateRow, candidate_rows
 
@@ -107,12 +107,7 @@ class RunStore:
         Raises:
             NotFoundError: there is no such run.
         """
-        try:
-            return uses_validation_images(Bundle.open(Run(self.path(name)).bundle).info)
-        except NotFoundError:
-            raise
-        except (AssayError, OSError):  # the report can be read without the classifier
-            return False
+        return is_cross_validated(Run(self.path(name)))
 
     def for_labels(self, counts: Mapping[str, int]) -> str | None:
         """Return the last finished run that knows every class with photos; None if there is none."""
@@ -192,7 +187,7 @@ class RunStore:
                     finished=(path.parent / _REPORT).is_file(),
                     bundle=bundle,
                     photos=int(metrics["count"]),
-                    split="held-out" if split == "val" and self.is_cross_validated(name) else SPLIT_TITLES[split],
+                    split=split_title(run, split),
                     accuracy=metrics["accuracy"],
                     low=interval[0],
                     high=interval[1],

@@ -68,9 +68,10 @@ def test_no_class_is_named_as_the_worst_if_all_are_recognized(make: Make):
 
 
 def test_calibration_sentence():
-    assert calibration_sentence(None, None) == ""
-    assert calibration_sentence(0.012, None).endswith("confidence and accuracy differ by 1.2 percentage points.")
-    assert calibration_sentence(0.012, 0.05).endswith("; before calibration by 5.0.")
+    assert calibration_sentence(None, None, None) == ""
+    assert "confidence and accuracy differ by 1.2 percentage points. A" in calibration_sentence(0.012, None, 0.01)
+    assert "; before calibration by 5.0. A" in calibration_sentence(0.012, 0.05, 0.01)
+    assert "to show 1.0 on as many photos" in calibration_sentence(0.012, 0.05, 0.01)
 
 
 def test_abstention_sentence():

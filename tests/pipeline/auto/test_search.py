@@ -104,6 +104,7 @@ def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
     names = [candidate.name for candidate in result.candidates]
     assert names[-3].startswith("fine-tuning from efficientnet-lite0, ")
     assert all(name.startswith("average of weights") for name in names[-2:])
+    assert [candidate.fine_tuned for candidate in result.candidates] == [False] * (len(names) - 3) + [True] * 3
     assert (tmp_path / "run" / "fine-tuning" / "final" / "metrics.csv").is_file()
     # A candidate without which fine-tuning had begun is not tried: it could be the one to start from instead.
     stored = json.loads((tmp_path / "run" / "candidates.json").read_text(encoding="utf-8"))

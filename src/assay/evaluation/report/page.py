@@ -112,7 +112,9 @@ def render_page(data: ReportData, context: ReportContext, gallery: Gallery, thum
     values: dict[str, Any] = {
         "abstention_sentence": abstention_sentence(context),
         "baseline_sentence": baseline_sentence(metrics),
-        "calibration_sentence": calibration_sentence(data.calibration.ece, data.before.ece if data.before else None),
+        "calibration_sentence": calibration_sentence(
+            data.calibration.ece, data.before.ece if data.before else None, data.ece_if_calibrated
+        ),
         "class_rows": _class_rows(metrics, data.intervals),
         "contents": _contents(data, context),
         "context": context,

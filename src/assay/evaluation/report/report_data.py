@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from assay.core.progress import Progress, no_progress
 from assay.evaluation.bootstrap import RESAMPLES, BootstrapIntervals, bootstrap_intervals
-from assay.evaluation.calibration import Calibration, measure_calibration
+from assay.evaluation.calibration import Calibration, ece_if_calibrated, measure_calibration
 from assay.evaluation.confident_learning import LabelIssues, find_label_issues
 from assay.evaluation.confusion_matrix import ConfusionMatrix
 from assay.evaluation.intervals import Interval, wilson_interval
@@ -154,6 +154,7 @@ class ReportData:
         neighbors: the nearest training images of each mistake; empty without embeddings.
         calibration: of the probabilities as they are.
         before: the same without temperature scaling; None where the temperature is 1.
+        ece_if_calibrated: the calibration error of a perfectly calibrated classifier with the same confidences.
         thresholds: coverage and precision at some thresholds.
         slices: accuracy by image property.
         label_ranking: all labels ranked by doubt.
@@ -168,6 +169,7 @@ class ReportData:
     neighbors: tuple[tuple[Neighbor, ...], ...]
     calibration: Calibration
     before: Calibration | None
+    ece_if_calibrated: float | None
     thresholds: tuple[ThresholdRow, ...]
     slices: tuple[SliceGroup, ...]
     label_ranking: LabelIssues
@@ -192,6 +194,7 @@ def collect_report_data(
         neighbors=nearest_training_photos(predictions, rows, context.training_predictions, MAX_NEIGHBORS),
         calibration=measure_calibration(predictions),
         before=_before_calibration(predictions, context.temperature),
+        ece_if_calibrated=ece_if_calibrated(predictions.confidence),
         thresholds=threshold_rows(predictions),
         slices=slices_by_image_property(predictions, properties),
         label_ranking=ranking,

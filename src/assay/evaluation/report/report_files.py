@@ -91,6 +91,7 @@ def report_to_dict(data: ReportData, context: ReportContext) -> dict[str, Any]:
             "temperature": context.temperature,
             "after": data.calibration.to_dict(),
             "before": None if data.before is None else data.before.to_dict(),
+            "ece_if_calibrated": data.ece_if_calibrated,
         },
         "thresholds": [
             row._asdict() | {"interval": None if row.interval is None else list(row.interval)}

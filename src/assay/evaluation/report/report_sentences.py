@@ -59,14 +59,17 @@ def positive_class_sentence(metrics: Metrics) -> str:
     )
 
 
-def calibration_sentence(ece: float | None, before: float | None) -> str:
-    """Describe the expected calibration error, 0-1, after and before temperature scaling."""
-    if ece is None:
+def calibration_sentence(ece: float | None, before: float | None, if_calibrated: float | None) -> str:
+    """Describe the expected calibration error, 0-1: after and before temperature scaling, and if it were perfect."""
+    if ece is None or if_calibrated is None:
         return ""
     sentence = f"On average, confidence and accuracy differ by {100 * ece:.1f} percentage points"
     if before is not None:
         sentence += f"; before calibration by {100 * before:.1f}"
-    return f"{sentence}."
+    return (
+        f"{sentence}. A perfectly calibrated classifier would be expected to show {100 * if_calibrated:.1f} on as many "
+        "photos, by chance alone."
+    )
 
 
 def abstention_sentence(context: ReportContext) -> str:

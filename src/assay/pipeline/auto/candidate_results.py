@@ -33,6 +33,7 @@ class Candidate:
         log_loss: on them, after temperature scaling, in nats.
         seconds: that it took.
         after: seconds from the start of the run to its end.
+        fine_tuned: whether all layers were trained, not the head alone.
     """
 
     name: str
@@ -45,10 +46,19 @@ class Candidate:
     log_loss: float | None = None
     seconds: float = 0.0
     after: float = 0.0
+    fine_tuned: bool = False
 
     @classmethod
     def tried(
-        cls, name: str, scores: HeldOutScores, outcome: Outcome, reason: str, *, seconds: float, after: float
+        cls,
+        name: str,
+        scores: HeldOutScores,
+        outcome: Outcome,
+        reason: str,
+        *,
+        seconds: float,
+        after: float,
+        fine_tuned: bool = False,
     ) -> "Candidate":
         """Return the record of a candidate with scores."""
         return cls(
@@ -62,6 +72,7 @@ class Candidate:
             log_loss=float((scores.losses * scores.weights).mean()),
             seconds=seconds,
             after=after,
+            fine_tuned=fine_tuned,
         )
 
     def to_dict(self) -> dict[str, Any]:

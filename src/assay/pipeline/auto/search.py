@@ -238,7 +238,13 @@ class _Search:
             reason = describe_gain(gain, self.protocol.objective)
             self.record(
                 Candidate.tried(
-                    what, scores, outcome, reason, seconds=seconds if share == 1 else 0.0, after=self._elapsed
+                    what,
+                    scores,
+                    outcome,
+                    reason,
+                    seconds=seconds if share == 1 else 0.0,
+                    after=self._elapsed,
+                    fine_tuned=True,
                 )
             )
 
