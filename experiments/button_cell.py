@@ -1,7 +1,7 @@
 """Button cells: 55 photos, repeated cross-validation with duplicates kept together, and photo by photo.
 
 The published classifier is a fine-tuned ResNet-50, whose weights have to be downloaded; here the backbone is
-EfficientNet-Lite0, whose weights are installed with Assay. Give `--weights resnet50-11ad3fa6.pth` to measure ResNet-50
+EfficientNet-Lite0, whose weights are installed with Assay. Give `--weights resnet50-0676ba61.pth` to measure ResNet-50
 too.
 
 Run as `python experiments/button_cell.py`; an interrupted run is resumed.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import echo
-from assay.cli.options import LayoutOption, layout_setting
+from assay.cli.options import DATA_HELP, LayoutOption, layout_setting
 from assay.core.text_layout import counted
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def augment(
     data: Annotated[
         Path,
-        typer.Argument(help="Folder with class folders or train/val/test folders, or manifest (.csv, .parquet)."),
+        typer.Argument(help=DATA_HELP),
     ],
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",

@@ -24,7 +24,9 @@ def show_cache() -> None:
 
 @cache.command("clear")
 def clear_cache() -> None:
-    """Delete cached pixels, features, tables and traced graphs. Downloaded weights are kept.
+    """Delete cached pixels, embeddings, features, tables and traced graphs.
+
+    Downloaded weights, compiled models and measurements of engine settings are kept.
 
     Running jobs are not affected, except `assay check` and `assay bench` on a Parquet file that contains
     photos: they read from the cache.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import echo, echo_text, shell_command
-from assay.cli.options import LayoutOption, layout_setting
+from assay.cli.options import DATA_HELP, LayoutOption, layout_setting
 
 if TYPE_CHECKING:
     from assay.pipeline import CrossvalResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def crossval(
     data: Annotated[
         Path | None,
-        typer.Argument(help="Folder with class folders or train/val/test folders, or manifest. A test split is kept."),
+        typer.Argument(help=f"{DATA_HELP} A test split is kept."),
     ] = None,
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",
@@ -91,9 +91,7 @@ def _crossval_summary(result: "CrossvalResult") -> str:
 
 
 def variants(
-    data: Annotated[
-        Path | None, typer.Argument(help="Folder with class folders or train/val/test folders, or manifest.")
-    ] = None,
+    data: Annotated[Path | None, typer.Argument(help=DATA_HELP)] = None,
     recipes: Annotated[
         str | None, typer.Argument(help="List of variants: a built-in name (vehicle-animal) or a YAML file.")
     ] = None,
@@ -171,13 +169,15 @@ class RankingMetric(StrEnum):
 
 
 def tune(
-    data: Annotated[
-        Path | None, typer.Argument(help="Folder with class folders or train/val/test folders, or manifest.")
-    ] = None,
+    data: Annotated[Path | None, typer.Argument(help=DATA_HELP)] = None,
     *,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file with a search space."),
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="Name of a recipe, not of the strategy auto, or a YAML file with a search space.",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

@@ -50,6 +50,7 @@ PrecisionOption = Annotated[
         "CPUs that support it."
     ),
 ]
+DATA_HELP = "Class folders, train/val/test folders, a table (.csv, .tsv, .jsonl, .parquet), tar files, or arrays."
 ThreadsOption = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads. (default: all available)")]
 
 

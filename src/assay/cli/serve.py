@@ -101,7 +101,10 @@ def serve(
         ),
     ] = None,
     keep_days: Annotated[
-        float | None, typer.Option(help="Days to keep records in the request log.", rich_help_panel=_STORAGE_PANEL)
+        float | None,
+        typer.Option(
+            help="Days to keep records in the request log. (default: for ever)", rich_help_panel=_STORAGE_PANEL
+        ),
     ] = None,
     keep_uncertain: Annotated[
         Path | None,

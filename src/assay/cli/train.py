@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import echo, echo_text
-from assay.cli.options import LayoutOption, layout_setting
+from assay.cli.options import DATA_HELP, LayoutOption, layout_setting
 from assay.cli.training_callbacks import training_callbacks
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SplitMethod(StrEnum):
 def train(
     data: Annotated[
         Path | None,
-        typer.Argument(help="Folder with class folders or train/val/test folders, or manifest (.csv, .parquet)."),
+        typer.Argument(help=DATA_HELP),
     ] = None,
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",
