@@ -38,6 +38,15 @@ def test_empty_split_raises(colours: Path, tiny: Recipe, tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("keeps", [("train", "val"), ("train",)], ids=["everywhere", "in the training split"])
+def test_training_photos_of_one_class_raise(colours: Path, tiny: Recipe, tmp_path: Path, keeps: tuple[str, ...]):
+    dataset = load_split_dataset(colours, tiny.data, seed=0)
+    kept = [sample for sample in dataset.samples if sample.label == "red" or sample.split not in keeps]
+    with pytest.raises(AssayError, match="all training photos are of the class 'red': add training photos of other"):
+        train_on_splits(dataset.with_samples(kept), tiny, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 HUGE = 10**9
 
 

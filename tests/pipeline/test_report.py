@@ -109,6 +109,29 @@ def test_epochs_of_a_fine_tuning_are_shown_if_its_network_was_kept(
     assert len(read_report(tmp_path / "out")["history"]) == epochs
 
 
+def test_report_says_how_photos_got_their_splits(colours: Path, tiny: Recipe, tmp_path: Path):
+    def described(data: Path, name: str, method: str = "grouped") -> str:
+        split = tiny.data.split.model_copy(update={"method": method})
+        recipe = tiny.model_copy(update={"data": tiny.data.model_copy(update={"split": split})})
+        result = train_classifier(data, recipe, tmp_path / name)
+        return read_report(result.run.evaluation(result.reported_split))["splits"]["description"]
+
+    assert described(colours, "hash", "hash").startswith("The split of a photo depends on its name: about 70 % train")
+    parts = tmp_path / "parts"
+    for label in ("red", "blue"):
+        for split, numbers in (("train", range(32)), ("test", range(32, 40))):
+            (parts / split / label).mkdir(parents=True)
+            for number in numbers:
+                shutil.copy(colours / label / f"{number:03}.png", parts / split / label / f"{number}.png")
+    text = described(parts, "kept")
+    assert text.startswith("The test photos of the data were kept; the validation photos were taken from its training")
+    shutil.copy(parts / "train" / "red" / "0.png", parts / "test" / "red" / "copy.png")
+    text = described(parts, "copied")
+    assert text.endswith(
+        "1 group is in more than one split: photos are evaluated whose near-duplicates were used for training."
+    )
+
+
 def test_learning_curve_of_a_frozen_backbone_is_stored_and_shown(
     trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path
 ):

@@ -29,6 +29,7 @@ from assay.pipeline.build_network import rebuild_network
 from assay.pipeline.grad_cam import create_explainer
 from assay.recipe import Recipe, load_recipe
 from assay.training import TrainingInterruptedError
+from assay.training.nodes import Nodes
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,12 @@ def test_run_interrupted_before_its_manifest_starts_again(colours: Path, tiny: R
     run = Run.create(tmp_path / "d", colours, tiny)
     result = resume_training(run.folder)
     assert result.metrics["test"].count > 0
+
+
+def test_a_search_is_not_resumed_on_several_machines(colours: Path, tmp_path: Path):
+    run = Run.create(tmp_path / "run", colours, load_recipe("default"))
+    with pytest.raises(UsageError, match="the strategy auto trains on one machine"):
+        resume_training(run.folder, machines=Nodes.parse(2, "127.0.0.1:29512"))
 
 
 def test_folder_in_use_is_rejected(colours: Path, tiny: Recipe, tmp_path: Path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from assay.training import discriminant_analysis
 from assay.training.discriminant_analysis import add_discriminant, fit_discriminant
 from assay.training.linear_heads import FoldIndices, log_loss
 from assay.training.logistic_regression import cross_fit
@@ -44,6 +45,15 @@ def test_fewer_images_than_features_and_constant_features():
     assert np.isfinite(head.weight).all()
     assert (log_probabilities.argmax(axis=1) == wanted).mean() > 0.95
     assert np.isneginf(log_probabilities[:, 3]).all()
+
+
+def test_rows_are_added_in_parts(monkeypatch: pytest.MonkeyPatch):
+    embeddings, targets = blobs(101, 3, 20, spread=1.5)
+    whole = fit_discriminant(embeddings, targets, 3)
+    monkeypatch.setattr(discriminant_analysis, "_ROWS", 10)
+    parts = fit_discriminant(embeddings, targets, 3)
+    np.testing.assert_allclose(parts.weight, whole.weight, rtol=1e-4)
+    np.testing.assert_allclose(parts.bias, whole.bias, rtol=1e-4)
 
 
 def test_equal_embeddings_give_the_class_frequencies():

@@ -80,7 +80,7 @@ def _crossval_summary(result: "CrossvalResult") -> str:
             "",
             describe_metrics(
                 result.out_of_fold,
-                "out of fold" if result.held_out == "test" else "out of fold (also selected the best epoch)",
+                "out of fold" if result.held_out == "test" else "out of fold (also used to select each classifier)",
             ),
             "",
             f"tables       {result.folder / 'results.csv'}, {result.folder / 'runs.csv'}",

@@ -238,8 +238,9 @@ def training_summary(result: "TrainResult") -> str:
     from assay.pipeline.quantize import describe_int8
 
     run, part = result.run, result.reported_split
-    selected = "classifier" if result.candidates else "best epoch"
-    name = f"validation photos (also used to select the {selected}; there is no test split)"
+    selected = run.recipe().train.selected_by_validation
+    use = f"select the {selected}" if selected else "calibrate the confidence"
+    name = f"validation photos (also used to {use}; there is no test split)"
     if part == "test":
         name = "test photos"
     elif result.evaluated.cross_validated:

@@ -268,7 +268,7 @@ def check_trainable(dataset: Dataset, spec: DataSpec) -> None:
 
     Raises:
         UsageError: the positive class is not in the data.
-        AssayError: the train or val split is empty.
+        AssayError: the train or val split is empty, or the train split has only one class.
     """
     positive = spec.positive_class
     if positive is not None and positive not in dataset.classes:
@@ -281,3 +281,9 @@ def check_trainable(dataset: Dataset, spec: DataSpec) -> None:
         for part, name in (("train", "training"), ("val", "validation")):
             if not any(sample.split == part for sample in dataset.samples):
                 raise AssayError(f"there are no {name} photos: change data.split or add photos")
+    learned = {sample.label for sample in dataset.part("train")}
+    if len(learned) == 1:
+        raise AssayError(
+            f"all training photos are of the class {quote_names(learned)}: add training photos of other classes, or "
+            "change data.split"
+        )

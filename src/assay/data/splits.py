@@ -112,7 +112,7 @@ def fold_warnings(dataset: Dataset) -> list[str]:
     test = dataset.part("test")
     others = counted(len(dataset) - len(test), "photo is", "photos are")
     kept = f"the existing test split ({counted(len(test), 'photo')}) is the test split of every fold"
-    rest = f"the other {others} divided into folds, which also select the best epoch"
+    rest = f"the other {others} divided into folds, by which each classifier is also selected"
     remarks = [f"{kept}; {rest}"]
     tested = {sample.id for sample in test}
     sides = [replace(sample, split="test" if sample.id in tested else "train") for sample in dataset.samples]

@@ -17,6 +17,7 @@ from assay.core.text_layout import align_columns, format_percent
 from assay.data import SPLITS, Dataset, Split
 from assay.data.splits import has_test_split
 from assay.evaluation import Metrics, Predictions, compute_metrics
+from assay.pipeline.auto.candidate_results import epochs_of_kept_network
 from assay.pipeline.compare import Ranking
 from assay.pipeline.experiment_runs import (
     METRIC_NAMES,
@@ -263,7 +264,7 @@ def variant_of(name: str, recipe: Recipe, folder: Path, runs: Sequence[Resampled
         description=recipe.description,
         folder=folder,
         parameters=sum(array.size for key, array in weights.items() if key.rpartition(".")[2] not in _STATISTICS),
-        epochs=tuple(len(run.run.epochs) for run in runs),
+        epochs=tuple(len(epochs_of_kept_network(run.run)) for run in runs),
         runs=tuple(runs),
         summaries=summarize_metrics(runs),
     )
@@ -314,7 +315,7 @@ def _run_row(run: ResampledRun, split: Split, folder: Path) -> dict[str, Cell]:
         "repeat": run.repeat,
         "fold": run.fold or None,
         "seed": run.run.recipe().train.seed,
-        "epochs": len(run.run.epochs),
+        "epochs": len(epochs_of_kept_network(run.run)),
         "split": split,
         "photos": metrics.photos,
         **{name: metrics.get(name) for name in METRIC_NAMES},

@@ -12,7 +12,7 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import write_json
 from assay.core.text_layout import counted
-from assay.data import SPLITS, Dataset, Sample, Split
+from assay.data import SPLITS, Dataset, Sample, Split, leaking_groups
 from assay.data.check import check
 from assay.data.check_result import CheckReport, FindingKind
 from assay.evaluation import Predictions
@@ -22,7 +22,7 @@ from assay.evaluation.report import EpochRow, MakeHeatmap, ReportContext, Report
 from assay.evaluation.report.gallery import LARGE
 from assay.evaluation.slices import ImageProperties
 from assay.inference import Classifier
-from assay.pipeline.auto.candidate_results import Candidate, candidates_table, read_candidates
+from assay.pipeline.auto.candidate_results import Candidate, candidates_table, epochs_of_kept_network
 from assay.pipeline.dataset_evaluation import Evaluation
 from assay.pipeline.grad_cam import create_explainer
 from assay.pipeline.learning_curve import load_learning_curve, run_learning_curve
@@ -96,7 +96,7 @@ def write_run_report(
     context = ReportContext(
         title=classifier.info.name,
         split_name=evaluated.reported_title,
-        warning=_validation_warning(evaluated, recipe.train.strategy) if split == "val" else "",
+        warning=_validation_warning(evaluated, recipe.train.selected_by_validation) if split == "val" else "",
         candidates=candidates_table(candidates) if candidates else (),
         history=_report_history(history.metrics),
         history_of_fold=run.has_epochs_of_fold,
@@ -111,7 +111,7 @@ def write_run_report(
         image_properties={} if report is None else _image_properties(report),
         findings=findings,
         split_counts={name: dataset.counts(name) for name in SPLITS if dataset.part(name)},
-        split_description=_describe_split(dataset, recipe, predefined=report is not None and bool(report.splits)),
+        split_description=_describe_split(dataset, recipe, () if report is None else report.splits),
         provenance=_provenance(classifier, run.data),
         settings=dump_recipe(recipe),
     )
@@ -155,7 +155,7 @@ def write_evaluation_report(
         title=info.name,
         split_name="" if split is None else SPLIT_TITLES[split],
         warning=caution,
-        history=_report_history(() if run is None else _epochs_of_kept_network(run)),
+        history=_report_history(() if run is None else epochs_of_kept_network(run)),
         history_of_fold=run is not None and run.has_epochs_of_fold,
         learning_curve=None if run is None else load_learning_curve(run.learning_curve),
         temperature=info.temperature,
@@ -173,23 +173,14 @@ def write_evaluation_report(
     return write_report(folder, evaluation.predictions, evaluation.metrics, context, progress)
 
 
-def _epochs_of_kept_network(run: Run) -> tuple[TrainingEpoch, ...]:
-    """Return the epochs of a run; empty if they are those of a fine-tuning whose network was not kept."""
-    kept = [candidate for candidate in read_candidates(run.folder) if candidate.outcome == "kept"]
-    return run.epochs if not kept or kept[-1].fine_tuned else ()
-
-
-def _validation_warning(evaluated: RunEvaluation, strategy: str) -> str:
+def _validation_warning(evaluated: RunEvaluation, selected: str) -> str:
     if evaluated.cross_validated:
         return (
             "each photo was predicted by a classifier that was not trained on it, but the same photos were also used "
             "to select the classifier and to calibrate the confidence; there is no test split."
         )
-    selected = "best epoch" if strategy != "auto" else "classifier"
-    return (
-        f"the validation photos were also used to select the {selected} and to calibrate the confidence; "
-        "there is no test split."
-    )
+    selection = f"to select the {selected} and " if selected else ""
+    return f"the validation photos were also used {selection}to calibrate the confidence; there is no test split."
 
 
 def _check_data(source: Path, recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckReport | None:
@@ -234,25 +225,30 @@ def _loading_findings(dataset: Dataset) -> list[ReportFinding]:
     ]
 
 
-def _describe_split(dataset: Dataset, recipe: Recipe, *, predefined: bool) -> str:
-    spec = recipe.data.split
-    if predefined:
+def _describe_split(dataset: Dataset, recipe: Recipe, brought: Iterable[str]) -> str:
+    """Return how the images got their splits; `brought` names those that the data had."""
+    spec, kept = recipe.data.split, [name for name in SPLITS if name in set(brought)]
+    shares = ", ".join(
+        f"{100 * share:.0f} % {SPLIT_TITLES[name]}"
+        for name, share in zip(SPLITS, (spec.train, spec.val, spec.test), strict=True)
+        if share
+    )
+    if "train" in kept and "val" not in kept:
+        text = "The test photos of the data were kept; the validation photos were taken from its training photos."
+    elif kept:
         text = "The splits of the data were kept."
+    elif spec.method == "hash":
+        text = f"The split of a photo depends on its name: about {shares} (seed {recipe.train.seed})."
     else:
-        shares = [
-            f"{100 * share:.0f} % {SPLIT_TITLES[name]}"
-            for name, share in zip(SPLITS, (spec.train, spec.val, spec.test), strict=True)
-            if share
-        ]
-        text = f"Photos were split at random, {', '.join(shares)}, stratified by class (seed {recipe.train.seed})."
-    counts = Counter(sample.group for sample in dataset.samples if sample.group)
-    sizes = [size for size in counts.values() if size > 1]
-    if sizes and spec.method == "grouped":
-        text += (
-            f" {sum(sizes):,} near-duplicate or related photos form {counted(len(sizes), 'group')}; each group is in "
-            "one split, so that no photo is evaluated whose near-duplicate was used for training."
-        )
-    return text
+        text = f"Photos were split at random, {shares}, stratified by class (seed {recipe.train.seed})."
+    sizes = [size for size in Counter(sample.group for sample in dataset.samples if sample.group).values() if size > 1]
+    if not sizes:
+        return text
+    text += f" {sum(sizes):,} near-duplicate or related photos form {counted(len(sizes), 'group')}; "
+    if leaks := leaking_groups(dataset.samples):
+        are = counted(len(leaks), "group is", "groups are")
+        return f"{text}{are} in more than one split: photos are evaluated whose near-duplicates were used for training."
+    return f"{text}each group is in one split: no photo is evaluated whose near-duplicate was used for training."
 
 
 def _provenance(classifier: Classifier, data: Path) -> dict[str, str]:

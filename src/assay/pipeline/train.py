@@ -214,6 +214,8 @@ def resume_training(
     callbacks = callbacks or TrainCallbacks()
     run = Run.open(folder)
     recipe = run.recipe()
+    if machines is not None:
+        check_several_machines(recipe)
     if run.manifest.exists():
         dataset = read_manifest(run.manifest, run.classes)
     else:

@@ -117,3 +117,12 @@ class TrainSpec(Settings):
     """Write TensorBoard events to the run folder."""
     staged: StagedSpec = StagedSpec()
     auto: AutoSpec = AutoSpec()
+
+    @property
+    def selected_by_validation(self) -> str:
+        """What the validation photos select, in words; empty: nothing."""
+        if self.strategy == "auto":
+            return "classifier"
+        if self.keep_epoch == "best":
+            return "best epoch"
+        return "number of epochs" if self.early_stopping else ""

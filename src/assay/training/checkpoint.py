@@ -43,18 +43,22 @@ def run_fingerprint(
 ) -> dict[str, str]:
     """Return every setting that affects the weights, and digests of the labels of both splits.
 
-    The labels represent the images, which would take long to read. Settings that decide only where and how
-    fast a run computes are left out. `precision` is what `train.precision` selected.
+    The labels represent the images, which would take long to read. `precision` is what `train.precision` selected.
     """
-    settings = {
-        name: value
-        for name, value in _flatten(recipe.model_dump(mode="json", include=set(_RECIPE_SECTIONS)))
-        if name not in _IGNORED_SETTINGS
-    }
+    settings = settings_of_weights(recipe)
     settings[_PRECISION] = json.dumps(precision)
     settings["the order or labels of the training photos"] = _labels_digest(train)
     settings["the order or labels of the validation photos"] = _labels_digest(val)
     return settings
+
+
+def settings_of_weights(recipe: Recipe) -> dict[str, str]:
+    """Return the settings that affect the weights by name; not those that decide only where and how fast to compute."""
+    return {
+        name: value
+        for name, value in _flatten(recipe.model_dump(mode="json", include=set(_RECIPE_SECTIONS)))
+        if name not in _IGNORED_SETTINGS
+    }
 
 
 def _flatten(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -134,3 +134,13 @@ def deterministic_algorithms(device: Device) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = benchmark
+
+
+def out_of_memory_message(error: RuntimeError, device: Device, batch_size: int) -> str | None:
+    """Return what to do about a failed allocation in training; None: the error has another cause."""
+    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        return None
+    return (
+        f"train.batch_size is {batch_size}, for which the {device.kind} device has too little memory; halve it, or "
+        "choose a smaller preprocess.size or net.name"
+    )

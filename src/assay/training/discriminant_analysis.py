@@ -26,6 +26,8 @@ SHRINKAGE = 0.5
 _VARIANCE_FLOOR = 1e-3
 """Added to every variance, as a share of the mean variance: some features hardly vary within the classes."""
 
+_ROWS = 4096
+"""That are held in 64 bits at a time."""
 _NO_VARIANCE = 1e-6
 """Share of the variance of all images below which the variance within the classes is unknown."""
 
@@ -43,25 +45,30 @@ def fit_discriminant(
 
     Source: T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning" (2009), section 4.3.
     """
+    count, features = embeddings.shape
     center = embeddings.mean(axis=0, dtype=np.float64)
-    rows = embeddings - center
     counts = np.bincount(targets, minlength=classes)
-    means = np.zeros((classes, rows.shape[1]))
-    np.add.at(means, targets, rows)
+    means, covariance, spread = np.zeros((classes, features)), np.zeros((features, features)), 0.0
+    # Parts of the rows in 64 bits: all of them would take several times as much memory as the embeddings.
+    parts = [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
+    for part in parts:
+        np.add.at(means, targets[part], embeddings[part] - center)
     means /= np.maximum(counts, 1)[:, None]
-    centred = rows - means[targets]
-    covariance = centred.T @ centred / len(rows)
+    for part in parts:
+        rows = embeddings[part] - center
+        spread += float((rows**2).sum()) / embeddings.size
+        rows -= means[targets[part]]
+        covariance += rows.T @ rows / count
     variances = np.diag(covariance).copy()
     covariance *= 1 - shrinkage
     floor = _VARIANCE_FLOOR * variances.mean()
-    spread = float((rows**2).mean())
     if variances.mean() <= _NO_VARIANCE * spread:
         floor = spread  # one image of each class, or copies of it: the nearest class
     floor += np.finfo(np.float32).tiny
     np.fill_diagonal(covariance, variances + floor)
     weight = solve(covariance, means.T, assume_a="pos").T
     with np.errstate(divide="ignore"):
-        bias = np.log(counts / len(rows)) - 0.5 * (weight * means).sum(axis=1) - weight @ center
+        bias = np.log(counts / count) - 0.5 * (weight * means).sum(axis=1) - weight @ center
     return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
 
 

@@ -5,8 +5,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
 from assay.nets import ClassifierNetwork
@@ -15,7 +13,7 @@ from assay.training.callbacks import Profile
 from assay.training.checkpoint import load_training_state
 from assay.training.checkpoint_validation import CheckpointMismatchError
 from assay.training.dataloaders import LabeledImages, check_batch_norm, check_split, worker_death_message
-from assay.training.device import deterministic_algorithms, select_device
+from assay.training.device import deterministic_algorithms, out_of_memory_message, select_device
 from assay.training.distributed import training_processes
 from assay.training.feature_extraction import SplitEmbeddings, uses_cached_embeddings
 from assay.training.history import METRICS_FILE, EpochListener, History, RunLog, follow_epochs
@@ -109,13 +107,10 @@ def fit(
         if (message := worker_death_message(error)) is not None:
             training.log.write(f"stopped: {error}")
             raise AssayError(message) from error
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        if (message := out_of_memory_message(error, device, recipe.train.batch_size)) is None:
             raise
         training.log.write("stopped: out of memory")
-        raise AssayError(
-            f"train.batch_size is {recipe.train.batch_size}, for which the {device.kind} device has"
-            " too little memory; halve it, or choose a smaller preprocess.size or net.name"
-        ) from error
+        raise AssayError(message) from error
 
 
 def check_several_machines(recipe: Recipe) -> None:

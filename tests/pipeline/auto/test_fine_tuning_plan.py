@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from assay.core.errors import AssayError
 from assay.core.progress import no_progress
 from assay.data import Dataset, Sample, Split
 from assay.data.loading import load_split_dataset
@@ -39,16 +41,18 @@ def probe_of(dataset: Dataset, settings: Recipe) -> tuple[Protocol, LinearProbe]
 
 
 def plan_of(protocol: Protocol, probe: LinearProbe, folder: Path, seconds_left: float) -> FineTuningPlan | str:
-    return FineTuningPlan.of(protocol, probe, folder, seconds_left, partial(FineTuningCost.of, protocol))
+    return FineTuningPlan.of(protocol, probe, folder, lambda: seconds_left, partial(FineTuningCost.of, protocol))
 
 
 @pytest.mark.slow
 def test_a_class_without_training_photos_is_not_fine_tuned(dataset: Dataset, tmp_path: Path):
     def moved(sample: Sample) -> Sample:
         split: Split = "val" if sample.label == "red" and sample.split == "train" else sample.split or "train"
-        return replace(sample, split=split)
+        label = "green" if sample.label == "blue" and len(Path(sample.id).stem) == 1 else sample.label
+        return replace(sample, split=split, label=label)
 
-    protocol, probe = probe_of(dataset.with_samples(map(moved, dataset.samples)), recipe())
+    three = replace(dataset, classes=("blue", "green", "red")).with_samples(map(moved, dataset.samples))
+    protocol, probe = probe_of(three, recipe())
     assert protocol.is_cross_validated
     plan = plan_of(protocol, probe, tmp_path, float("inf"))
     assert plan == "the training split has no photo of 'red'"
@@ -59,7 +63,7 @@ def test_no_more_epochs_than_the_recipe_has(dataset: Dataset, tmp_path: Path):
     plan = plan_of(protocol, probe, tmp_path / "a", float("inf"))
     assert isinstance(plan, FineTuningPlan)
     assert plan.recipe.train.epochs == 1
-    assert "1 epoch:" in str(plan_of(protocol, probe, tmp_path / "b", 0.0))
+    assert "1 epoch:" in str(plan_of(protocol, probe, tmp_path / "b", 1e-6))
 
 
 def test_the_plan_of_an_interrupted_run_is_read_if_it_starts_from_the_same_probe(dataset: Dataset, tmp_path: Path):
@@ -70,6 +74,17 @@ def test_the_plan_of_an_interrupted_run_is_read_if_it_starts_from_the_same_probe
     assert isinstance(first, FineTuningPlan)
     assert isinstance(again, FineTuningPlan)
     assert again.recipe == first.recipe
+
+    # Where and how fast it computes does not change the weights, and neither does the time that is left.
+    train = probe.recipe.train
+    changed_train = train.model_copy(
+        update={"devices": 2, "workers": 1, "auto": train.auto.model_copy(update={"minutes": 9.0})}
+    )
+    moved = replace(probe, recipe=probe.recipe.model_copy(update={"train": changed_train}))
+    resumed = plan_of(protocol, moved, tmp_path, 0.0)
+    assert isinstance(resumed, FineTuningPlan)
+    assert resumed.recipe.train.devices == 2
+    assert (tmp_path / FINE_TUNING / "fold-1-of-3").exists()
 
     (tmp_path / FINE_TUNING / "split").mkdir()
     letterbox = probe.recipe.preprocess.model_copy(update={"resize_mode": "letterbox"})
@@ -85,6 +100,40 @@ def test_a_huge_batch_is_not_timed_as_a_whole(dataset: Dataset):
     settings = recipe("train.batch_size=65536")
     _, probe = probe_of(dataset, settings)
     assert seconds_per_image(probe.network, settings) > 0
+
+
+def test_nothing_is_measured_when_the_time_is_over(dataset: Dataset, tmp_path: Path):
+    protocol, probe = probe_of(dataset, recipe())
+
+    def measure(_: LinearProbe) -> FineTuningCost:
+        raise AssertionError("measured")
+
+    assert FineTuningPlan.of(protocol, probe, tmp_path, lambda: 0.0, measure) == "no time left"
+
+
+def test_the_time_of_the_measurement_counts(dataset: Dataset, tmp_path: Path):
+    protocol, probe = probe_of(dataset, recipe())
+    left = iter([1000.0, 0.5])
+
+    def measure(_: LinearProbe) -> FineTuningCost:
+        return FineTuningCost(seconds=0.01, most=5, comparisons=comparisons(protocol))
+
+    assert "0.0 min are left" in str(FineTuningPlan.of(protocol, probe, tmp_path, lambda: next(left), measure))
+
+
+def test_too_little_memory_for_a_step_is_explained(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    settings = recipe()
+    _, probe = probe_of(dataset, settings)
+    sizes: list[int] = []
+
+    def allocate(*size: object, **_: object) -> None:
+        sizes.append(len(size))
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+    monkeypatch.setattr(torch, "randint", allocate)
+    with pytest.raises(AssayError, match=r"too little memory; halve it, or choose a smaller preprocess.size"):
+        seconds_per_image(probe.network, settings)
+    assert sizes
 
 
 def test_epochs_that_fit_into_a_time():
@@ -134,6 +183,27 @@ def test_validation_photos_in_groups_count_as_fewer(dataset: Dataset):
     names = [several.folder(number, Path()).name for number in range(4)]
     assert names == ["fold-1-of-3", "fold-2-of-3", "fold-3-of-3", "final"]
     assert two.folder(0, Path()).name == "fold-1-of-2"
+
+
+def test_no_network_is_compared_on_copies_of_its_training_photos(dataset: Dataset):
+    # Splits of the data can share groups: every validation photo is a near-duplicate of a training photo.
+    training = [sample for sample in dataset.samples if sample.split == "train"]
+    partner = {label: [item for item in training if item.label == label] for label in dataset.classes}
+    groups = {
+        item.id: f"{item.label} {place}" for label in dataset.classes for place, item in enumerate(partner[label][:3])
+    }
+    samples = [replace(sample, group=groups.get(sample.id)) for sample in training]
+    samples += [
+        replace(item, id=f"copy of {item.id}", split="val", group=groups[item.id])
+        for label in dataset.classes
+        for item in partner[label][:3]
+    ]
+    protocol = Protocol.of(dataset.with_samples(samples), recipe())
+    group_of = np.array([sample.group or sample.id for sample in protocol.samples])
+    several = comparisons(protocol)[0]
+    assert several.is_cross_validated
+    for fold in several.compared_folds:
+        assert not set(group_of[fold.train]) & set(group_of[fold.held_out])
 
 
 def test_an_interrupted_comparison_is_continued_with_the_same_trainings(dataset: Dataset, tmp_path: Path):

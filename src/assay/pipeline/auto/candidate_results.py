@@ -10,6 +10,8 @@ from typing import Any, Literal
 from assay.core.tables import write_json
 from assay.core.text_layout import format_percent
 from assay.pipeline.auto.scores import Gain, HeldOutScores
+from assay.pipeline.run_folder import Run
+from assay.training import EpochMetrics
 
 Outcome = Literal["kept", "replaced", "not kept", "not tried"]
 """replaced: kept until a later candidate was better."""
@@ -131,3 +133,13 @@ def read_candidates(folder: Path) -> list[Candidate]:
         return [Candidate(**values) for values in stored]
     except (OSError, ValueError, TypeError):
         return []
+
+
+def epochs_of_kept_network(run: Run) -> tuple[EpochMetrics, ...]:
+    """Return the epochs of a run; empty if they are those of a fine-tuning whose network was not kept.
+
+    Raises:
+        AssayError: the file of the metrics was changed.
+    """
+    kept = [candidate for candidate in read_candidates(run.folder) if candidate.outcome == "kept"]
+    return run.epochs if not kept or kept[-1].fine_tuned else ()

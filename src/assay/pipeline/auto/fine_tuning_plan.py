@@ -12,14 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from assay.core.errors import AssayError
 from assay.core.files import write_text
+from assay.core.text_layout import counted
 from assay.data.dataset import quote_names
 from assay.evaluation.clusters import cluster_numbers, group_design_effect
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.probe import LinearProbe, Protocol, grouped_folds, split_fold
 from assay.pipeline.run_folder import FINAL_FOLDER, FINE_TUNING, FOLD_PREFIX, SPLIT_FOLDER
 from assay.recipe import Recipe, dump_recipe, load_recipe
-from assay.training.device import select_device
+from assay.recipe.training import AutoSpec
+from assay.training.checkpoint import settings_of_weights
+from assay.training.device import Device, out_of_memory_message, select_device
 from assay.training.heap import reuse_freed_memory
 from assay.training.linear_heads import FoldIndices
 from assay.training.loss import cross_entropy
@@ -141,7 +145,7 @@ class FineTuningPlan:
         protocol: Protocol,
         probe: LinearProbe,
         run: Path,
-        seconds_left: float,
+        seconds_left: Callable[[], float],
         measure: Callable[[LinearProbe], FineTuningCost],
     ) -> "FineTuningPlan | str":
         """Plan the number of epochs, or read the plan of an interrupted run.
@@ -150,11 +154,14 @@ class FineTuningPlan:
             protocol: images and folds.
             probe: to start from.
             run: folder of the run.
-            seconds_left: until training must end.
-            measure: returns how long fine-tuning of a probe takes.
+            seconds_left: returns the time until training must end.
+            measure: returns how long fine-tuning of a probe takes, which takes time itself.
 
         Returns:
             The plan, or why fine-tuning is not possible: too little time, or a class without training images.
+
+        Raises:
+            AssayError: the device has too little memory.
         """
         possible = comparisons(protocol)
         if not possible:
@@ -162,16 +169,19 @@ class FineTuningPlan:
             return f"the training split has no photo of {quote_names(absent)}"
         stored = _plan_file(run)
         if stored.is_file():
-            recipe = load_recipe(stored)
+            before = load_recipe(stored)
+            recipe = _fine_tuning_recipe(probe.recipe, before.train.epochs)
             begun = [found for found in possible if found.folder(0, run).is_dir()]
-            if begun and recipe == _fine_tuning_recipe(probe.recipe, recipe.train.epochs):
+            if begun and settings_of_weights(before) == settings_of_weights(recipe):
                 return cls(recipe, begun[0], 0.0)
+        if seconds_left() <= 0:
+            return "no time left"
         cost = measure(probe)
-        fitting = cost.fit_into(seconds_left)
+        left = seconds_left()
+        fitting = cost.fit_into(left)
         if fitting is None:
-            needed, left = cost.of_epochs(possible[-1], cost.least) / 60, max(0.0, seconds_left) / 60
-            fewest = f"{cost.least} epoch{'s' if cost.least > 1 else ''}"
-            return f"{fewest}: about {needed:.1f} min, {left:.1f} min are left"
+            needed, fewest = cost.of_epochs(possible[-1], cost.least), counted(cost.least, "epoch")
+            return f"{fewest}: about {needed / 60:.1f} min, {max(0.0, left) / 60:.1f} min are left"
         comparison, epochs = fitting
         recipe = _fine_tuning_recipe(probe.recipe, epochs)
         # Before an interruption another probe was the best one, for example because there was less time.
@@ -205,9 +215,11 @@ def comparisons(protocol: Protocol) -> tuple[Comparison, ...]:
     independent = len(held_out) / group_design_effect(held_out)
     if independent >= _ENOUGH_HELD_OUT or not protocol.is_cross_validated:
         return (alone,)
+    # Splits of the data itself can share groups.
+    first = _all_but(protocol, split[0].held_out)
     training = [_all_but(protocol, fold.held_out) for fold in _folds_of_training_split(protocol)]
     final = FoldIndices(np.arange(len(protocol.samples)), split[0].held_out)
-    several = tuple(Comparison((*split, *training[: count - 1], final), count) for count in _FOLDS if training)
+    several = tuple(Comparison((first, *training[: count - 1], final), count) for count in _FOLDS if training)
     return (*several, alone) if len(held_out) >= _ENOUGH_HELD_OUT or not several else several
 
 
@@ -227,15 +239,33 @@ def _all_but(protocol: Protocol, held_out: npt.NDArray[np.int64]) -> FoldIndices
 
 
 def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Measure the time of a training step per image, on random pixels, with a copy of the network."""
-    device, spec = select_device(recipe.train), recipe.train
+    """Measure the time of a training step per image, on random pixels, with a copy of the network.
+
+    Raises:
+        AssayError: the device has too little memory.
+    """
+    device, count = select_device(recipe.train), min(recipe.train.batch_size, _TIMED_IMAGES)
+    try:
+        seconds = _time_steps(network, recipe, device, count, clock)
+    except RuntimeError as error:
+        if (message := out_of_memory_message(error, device, recipe.train.batch_size)) is None:
+            raise
+        raise AssayError(message) from error
+    # The first steps compile kernels and allocate memory; other processes can only make a step slower.
+    return min(seconds[_WARMUP_STEPS:]) / count
+
+
+def _time_steps(
+    network: Network, recipe: Recipe, device: Device, count: int, clock: Callable[[], float]
+) -> list[float]:
+    """Return the seconds of training steps with `count` images."""
+    spec, size = recipe.train, recipe.preprocess.size
     trained = copy.deepcopy(network).to(device.torch)
     trained.freeze(0)
     trained.freeze_batch_norm = spec.freeze_batch_norm
     trained.set_memory_format(trained.memory_format)
     trained.train()
     optimizer = make_optimizer(parameter_groups(trained, spec), spec)
-    size, count = recipe.preprocess.size, min(spec.batch_size, _TIMED_IMAGES)
     images = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, device=device.torch)
     targets = torch.zeros(count, dtype=torch.int64, device=device.torch)
     types = {"32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -250,8 +280,7 @@ def seconds_per_image(network: Network, recipe: Recipe, clock: Callable[[], floa
             optimizer.zero_grad()
             float(loss.detach())  # waits for a GPU
             seconds.append(clock() - start)
-    # The first steps compile kernels and allocate memory; other processes can only make a step slower.
-    return min(seconds[_WARMUP_STEPS:]) / count
+    return seconds
 
 
 def _fine_tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
@@ -263,6 +292,7 @@ def _fine_tuning_recipe(recipe: Recipe, epochs: int) -> Recipe:
         "keep_epoch": "last",
         "objective": None,
         "balance": "none",
+        "auto": AutoSpec(),
         # The final network may have no images by which a plateau could be seen.
         "schedule": "cosine" if recipe.train.schedule == "plateau" else recipe.train.schedule,
     }

@@ -200,7 +200,7 @@ class _Search:
             self._skip(name, "the best probe makes no mistakes on the held-out photos")
             return
         try:
-            plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, self._left, self._cost)
+            plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, lambda: self._left, self._cost)
         except AssayError as error:
             self._skip(name, str(error))
             return
@@ -276,7 +276,10 @@ class _Search:
         """
         if not self.recipe.train.auto.fine_tune or self._left == inf:
             return 0.0
-        cost = self._cost(self._probe)
+        try:
+            cost = self._cost(self._probe)
+        except AssayError:  # too little memory, which is reported when fine-tuning is tried
+            return 0.0
         fitting = cost.fit_into(self._left)
         if fitting is None:
             return 0.0
