@@ -8,6 +8,7 @@ def test_written_files_are_printed(assay, colours_bundle: Path, colours: Path, t
     result = assay("export", colours_bundle, "--to", tmp_path, "--check", colours / "red", "--format", "onnx")
     assert result.code == 0, result.err
     assert "32 photos: logits within" in result.out
+    assert "compared on 32 of 41 photos: at most 32, without those that cannot be read" in result.out
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.onnx.json", "example_onnx.py"}
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from assay.core.errors import UsageError
-from assay.core.files import NotAFileError, atomic_write, cache_folder, file_sha256, read_json_state, write_text
+from assay.core.files import (
+    NotAFileError,
+    atomic_write,
+    cache_folder,
+    file_sha256,
+    read_json_state,
+    write_error_reason,
+    write_text,
+)
 
 
 def test_file_appears_only_when_complete(tmp_path: Path):
@@ -148,3 +156,12 @@ def test_permissions_follow_the_umask_which_is_not_changed(tmp_path: Path, monke
         assert (tmp_path / "new.txt").stat().st_mode & 0o777 == 0o640
     finally:
         os.umask(before)
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for path in (tmp_path / "file" / "page.html", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(OSError, match=r"File exists|Not a directory") as raised:
+            write_text(path, "x")
+        assert write_error_reason(raised.value, path) == f"{tmp_path / 'file'} is a file, not a folder"
+    assert write_error_reason(PermissionError(13, "Permission denied"), tmp_path / "x") == "Permission denied"

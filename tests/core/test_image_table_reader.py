@@ -97,7 +97,9 @@ def test_column_names(tmp_path: Path, header: str) -> None:
             "line 3: 3 values for 2 columns; put quotes around values with semicolons",
         ),
         ("path,label\n1,a\n2\n", "line 3: 1 value for 2 columns"),
-        ('path,label\n"1.jpg,a\n', "unexpected end of data"),
+        ('path,label\n"1.jpg,a\n', "line 2: a quote is opened and never closed"),
+        ('path,label\n1.jpg,a\n2.jpg,"a\n3.jpg,b\n4.jpg,b\n', "line 3: a quote is opened and never closed"),
+        ('sep=;\npath;label\n1.jpg;a\n2.jpg;"a\n3.jpg;b\n', "line 4: a quote is opened and never closed"),
     ],
 )
 def test_ambiguous_tables_are_rejected(tmp_path: Path, text: str, sentence: str) -> None:

@@ -122,6 +122,12 @@ def test_names_that_differ_in_case_are_rejected(labels: tuple[str, str]) -> None
     check_label_collisions([labels[0], labels[0], "other"])
 
 
+def test_very_long_names_are_rejected() -> None:
+    check_label_collisions(["a" * 255, "b"])
+    with pytest.raises(AssayError, match=r"^the name of class 'aaaa.{0,60} has 3,000 characters, more than 255"):
+        check_label_collisions(["a" * 3000, "b"])
+
+
 @pytest.mark.parametrize("other", ["cat\u200b", "ca\u202et", "ca\xadt", "cat ", "Cat\ufeff"])
 def test_names_that_look_equal_are_rejected(other: str) -> None:
     with pytest.raises(AssayError, match="differ only in case, blanks or invisible characters"):

@@ -196,6 +196,21 @@ def test_train_split_alone_is_divided() -> None:
     assert "the data has a train split only" in split.warnings[0]
 
 
+def test_photos_without_a_split_among_others_are_mentioned() -> None:
+    some = [*photos("a", 20, split="train"), *photos("a", 5, split="val"), *photos("a", 5)]
+    split = assign_splits(dataset(some), SPEC, 0)
+    assert "5 photos without a split were divided among train, val and test" in split.warnings
+    tested = [*some[:-4], *photos("a", 5, split="test")]
+    split = assign_splits(dataset(tested), SPEC, 0)
+    assert "1 photo without a split was divided among train and val" in split.warnings
+
+
+def test_a_class_with_test_photos_only_is_mentioned() -> None:
+    kept = [item for split in SPLITS for item in photos("a", 9, split=split)]
+    split = assign_splits(dataset([*kept, *photos("b", 9, split="test")]), SPEC, 0)
+    assert split.warnings[-1] == "no training or validation photo is of 'b': test photos of it will be misclassified"
+
+
 @pytest.mark.parametrize("brought", [("test",), ("val",), ("val", "test")])
 def test_missing_training_split_raises(brought: tuple[Split, ...]) -> None:
     samples = [item for split in brought for item in photos("a", 9, split=split)]

@@ -80,6 +80,15 @@ def test_system_files_are_skipped_and_counted(tmp_path: Path, name: str) -> None
     assert skipped.counts.total() == 1
 
 
+def test_a_class_may_have_the_name_of_the_program(tmp_path: Path) -> None:
+    skipped = SkippedFiles()
+    assert _list(make_files(tmp_path, "assay-positive/1.jpg", "Assay/2.jpg"), skipped) == [
+        "Assay/2.jpg",
+        "assay-positive/1.jpg",
+    ]
+    assert not skipped.counts
+
+
 @pytest.mark.parametrize(
     ("folder", "files"),
     [
@@ -93,7 +102,6 @@ def test_system_files_are_skipped_and_counted(tmp_path: Path, name: str) -> None
         ("bench", ["bench.json", "bench.png"]),
         ("exported", ["model.onnx", "model.onnx.json", "example_onnx.py"]),
         ("assay-demo", ["photos/cat/1.png"]),
-        ("Assay-anything", ["1.png"]),
         ("data-0123456789ab", ["manifest.csv", "train/000000.jpg"]),
         ("uncertain", [".lock", "manifest.csv", "1.jpg"]),
         ("pixels", ["CACHEDIR.TAG", "1.png"]),

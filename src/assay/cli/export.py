@@ -19,7 +19,9 @@ def export(
     to: Annotated[Path, typer.Option(help="Output folder.")],
     check: Annotated[
         list[str] | None,
-        typer.Option(help="Photos (files, folders, globs) on which every exported file must agree with MODEL."),
+        typer.Option(
+            help="Photos (files, folders, globs) on which every exported file must agree with MODEL; 32 are compared."
+        ),
     ] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Skip the comparison with MODEL.")] = False,
     formats: Annotated[
@@ -59,14 +61,19 @@ def export(
     if json:
         print_json(result.to_dict())
         return
-    _print_exports(result)
+    _print_exports(result, None if compared is None else len(compared))
 
 
-def _print_exports(result: "ExportResult") -> None:
+def _print_exports(result: "ExportResult", given: int | None) -> None:
+    from assay.export.exporter import MAX_IMAGES
+
     for file in result.exported:
         echo(f"{file.format:<14}{file.size / 1e6:7.1f} MB  {_agreement_text(file)}")
     for name, reason in result.skipped.items():
         echo(f"{name:<14}skipped: {reason}")
+    used = max((file.agreement.photos for file in result.exported if file.agreement is not None), default=given)
+    if given is not None and used != given:
+        echo(f"compared on {used} of {given:,} photos: at most {MAX_IMAGES}, without those that cannot be read")
     echo("", f"{result.folder} contains a .json description and a runnable example_….py for each format.")
 
 

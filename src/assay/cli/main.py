@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +35,7 @@ from assay.cli.train import train
 from assay.cli.watch import watch
 from assay.core.errors import AssayError, UsageError, missing_extra_message
 from assay.core.event_log import environment_event_log
-from assay.core.files import cache_folder
+from assay.core.files import cache_folder, write_error_reason
 from assay.core.printable_text import printable_lines
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -201,7 +202,8 @@ def _error_message(error: Exception) -> str | None:
             said = missing_extra_message(error)
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            said = f"{where}{error.strerror or error}; check the disk, the path and its permissions"
+            reason = write_error_reason(error, Path(str(error.filename or "")))
+            said = f"{where}{reason}; check the disk, the path and its permissions"
         case UnicodeEncodeError() if error.encoding == sys.getfilesystemencoding() != "utf-8":
             advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
             said = f"the locale ({error.encoding}) cannot represent {error.object}: {advice}"

@@ -168,6 +168,7 @@ def _write_table(
 ) -> int:
     """Write the table; return the number of unreadable photos."""
     from assay.cli.console import progress_bars
+    from assay.core.files import write_error_reason
     from assay.inference.batch_predict import batch_predict, resume_log_path
 
     try:
@@ -177,7 +178,7 @@ def _write_table(
         echo(f"assay: results so far are in {resume_log_path(out)}: repeat the command to resume", err=True)
         raise typer.Exit(130) from None
     except OSError as error:
-        reason = error.strerror or error
+        reason = write_error_reason(error, out)
         raise AssayError(f"cannot write {out} ({reason}): fix this and repeat the command to resume") from None
     return _print_summary(summary, str(out))
 

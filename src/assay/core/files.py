@@ -242,6 +242,15 @@ def open_file(path: Path) -> BinaryIO:
     return io.BytesIO()
 
 
+def write_error_reason(error: OSError, path: Path) -> str:
+    """Return in words why a path cannot be written; a file in the place of a folder is named."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        for place in (path, *path.parents):
+            if place.is_file():
+                return f"{place} is a file, not a folder"
+    return error.strerror or str(error)
+
+
 def is_storage_error(error: OSError) -> bool:
     """Whether the storage failed (a disk error, a lost network drive, too many open files), not the path itself.
 

@@ -227,12 +227,15 @@ def _parse_csv(text: str, path: Path, *, literal: bool) -> ImageTable:
     # Spaces after a separator would otherwise hide quotes; Assay writes none, and names may start with them.
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True, skipinitialspace=not literal)
     found: list[tuple[int, dict[str, str]]] = []
+    read = 0  # lines of complete rows
     try:
         columns = next((values for values in reader if any(values)), [])
         while not literal and columns and not columns[-1].strip():
             columns.pop()
         names = [name if literal or name.strip() else f"column {place}" for place, name in enumerate(columns, 1)]
+        read = reader.line_num
         for values in reader:
+            read = reader.line_num
             if any(value.strip() for value in values):
                 line = reader.line_num + skipped
                 if len(values) != len(columns) and not recognize_columns(path, names):
@@ -243,6 +246,8 @@ def _parse_csv(text: str, path: Path, *, literal: bool) -> ImageTable:
                 cells = _fit_columns(values, len(columns), separator, f"{path}, line {line}")
                 found.append((line, dict(zip(names, cells, strict=True))))
     except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise AssayError(f"{path}, line {read + 1 + skipped}: a quote is opened and never closed") from None
         raise AssayError(f"{path}, line {reader.line_num + skipped}: {error}") from None
     return interpret_table(path, names, found, literal=literal)
 

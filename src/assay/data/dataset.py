@@ -223,11 +223,20 @@ def map_labels(samples: Iterable[Sample], mapping: ClassMapping) -> list[Sample]
     return mapped
 
 
+_MAX_LABEL = 255
+"""Characters in the name of a class; of a folder, file systems allow as many."""
+
+
 def check_label_collisions(labels: Iterable[str]) -> None:
-    """Raise `AssayError` for a blank label, or labels that differ only in case, spaces or invisible characters."""
+    """Raise `AssayError` for blank or very long labels, and those that differ only in case or invisible characters."""
     seen: dict[str, str] = {}
     for label in sorted(set(labels)):
         visible = " ".join(strip_invisible(label).split())
+        if len(label) > _MAX_LABEL:
+            raise AssayError(
+                f"the name of class {label[:40]!r}... has {len(label):,} characters, more than {_MAX_LABEL}: "
+                "shorten it, or check which column contains the labels"
+            )
         if not visible:
             raise AssayError(f"the class {label!r} has a name without visible characters; rename it")
         other = seen.setdefault(visible.casefold(), label)

@@ -36,7 +36,7 @@ from assay.data.image_scan import (
 )
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest, list_metadata
 from assay.data.near_duplicates import find_near_duplicates
-from assay.data.splits import assign_splits
+from assay.data.splits import assign_splits, missing_classes_warning
 from assay.data.tar_shards import is_shard, is_shard_folder, list_shards
 from assay.data.tensor_files import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.recipe import DataSpec, Layout
@@ -189,7 +189,7 @@ def _missing_class_warnings(order: Sequence[str], samples: Sequence[Sample]) -> 
     seen = Counter((sample.split, sample.label) for sample in samples)
     parts = sorted({split for split, _ in seen if split})
     return [
-        f"the existing split {part} has no photo of {quote_names(missing)}"
+        missing_classes_warning(part, missing)
         for part in parts
         if (missing := [name for name in order if not seen[part, name]])
     ]

@@ -226,7 +226,9 @@ def _plan_split(samples: Sequence[Sample], spec: SplitSpec, like: Mapping[str, S
     old = {sample.id: like[sample.id] for sample in samples if sample.id in like}
     if len(brought) < len(samples):
         takers = SPLITS if "test" not in parts else SPLITS[:2]
-        return _SplitPlan(old | brought, frozenset(SPLITS), _shares(spec, takers), ())
+        count = counted(len(samples) - len(brought), "photo without a split was", "photos without a split were")
+        remark = f"{count} divided among {', '.join(takers[:-1])} and {takers[-1]}"
+        return _SplitPlan(old | brought, frozenset(SPLITS), _shares(spec, takers), (remark,) if brought else ())
     if parts == {"train"}:
         remark = "the data has a train split only, so all photos were split anew"
         return _SplitPlan(old, frozenset(SPLITS), _shares(spec, SPLITS), (remark,))
@@ -291,6 +293,11 @@ def _assign(samples: Sequence[Sample], plan: _SplitPlan, seed: int, *, singly: b
     return [result[sample.id] for sample in samples]
 
 
+def missing_classes_warning(split: Split, classes: Sequence[str]) -> str:
+    """Return the warning that an existing split has no images of some classes."""
+    return f"the existing split {split} has no photo of {quote_names(classes)}"
+
+
 def _warnings(result: Dataset, plan: _SplitPlan, spec: SplitSpec) -> list[str]:
     remarks = list(plan.remarks)
     seen = Counter((sample.split, sample.label) for sample in result.samples)
@@ -301,8 +308,11 @@ def _warnings(result: Dataset, plan: _SplitPlan, spec: SplitSpec) -> list[str]:
         if missing and split in shared_out:
             remarks.append(f"{split} has no photo of {quote_names(missing)}: too few groups for every split")
         elif missing:
-            # The same wording as `scan`, so that the warning appears only once.
-            remarks.append(f"the existing split {split} has no photo of {quote_names(missing)}")
+            remarks.append(missing_classes_warning(split, missing))
+    if unseen := [name for name in result.classes if not seen["train", name] and not seen["val", name]]:
+        remarks.append(
+            f"no training or validation photo is of {quote_names(unseen)}: test photos of it will be misclassified"
+        )
     if leaks := leaking_groups(result.samples):
         because = "groups are ignored (random)" if spec.method == "random" else "they were there already"
         groups = counted(len(leaks), "group of photos is", "groups of photos are")

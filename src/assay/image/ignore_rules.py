@@ -52,6 +52,7 @@ _MARKS = frozenset().union(*_OUTPUTS, {_SHEET})
 _OUTPUT_DEPTH = 2
 _EXPORT_EXAMPLE = re.compile(r"example_(onnx|openvino|torchscript)(_(fp32|int8))?\.py")  # beside an exported model
 _EVALUATION_FOLDER = re.compile(r"evaluation-[0-9]+")
+_DEMO_FOLDER = "assay-demo"
 _TABLE_IMAGES = re.compile(r"data-[0-9a-f]{12}")  # rows of a table, written as files beside a run
 
 
@@ -96,7 +97,7 @@ def is_output_folder(folder: Path, entries: Sequence[os.DirEntry[str]], depth: i
 
 
 def _has_marks(folder: Path, entries: Iterable[os.DirEntry[str]]) -> bool:
-    if folder.name.casefold().startswith("assay-"):
+    if folder.name == _DEMO_FOLDER:
         return True
     if folder.name == cache_folder().name and folder.resolve() == cache_folder().resolve():
         return True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from assay.core.errors import AssayError, UsageError
-from assay.core.files import atomic_write
+from assay.core.files import atomic_write, write_error_reason
 from assay.core.progress import Progress, no_progress
 from assay.core.text_layout import format_percent
 from assay.image.contact_sheet import MUTED, CaptionLine, ContactSheet, Tile
@@ -127,4 +127,4 @@ def _write_file(path: Path, content: bytes) -> None:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise AssayError(f"cannot write {path}: {error.strerror or error}") from None
+        raise AssayError(f"cannot write {path}: {write_error_reason(error, path)}") from None

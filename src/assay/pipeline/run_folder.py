@@ -165,6 +165,8 @@ class Run:
             UsageError: the folder holds no run.
         """
         run = cls(folder)
+        if folder.is_file():
+            raise UsageError(f"{folder} is a file: give the folder of a run of `assay train`, such as {folder.parent}")
         if not folder.is_dir():
             raise UsageError(f"there is no folder {folder}: give that of a run of `assay train`")
         if _is_uninitialized(folder):
