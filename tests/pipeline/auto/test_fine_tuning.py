@@ -43,7 +43,7 @@ def tuned(dataset: Dataset, probe: LinearProbe, tmp_path_factory: pytest.TempPat
     protocol, folder = Protocol.of(dataset, RECIPE), tmp_path_factory.mktemp("run")
     plan = FineTuningPlan.of(protocol, probe, folder, lambda: float("inf"), partial(FineTuningCost.of, protocol))
     assert isinstance(plan, FineTuningPlan)
-    return fine_tune(protocol, probe, plan, folder, progress=no_progress, on_network=None, on_epoch=None)
+    return fine_tune(protocol, probe, plan, folder, best=probe, progress=no_progress, on_network=None, on_epoch=None)
 
 
 @pytest.fixture(scope="module")

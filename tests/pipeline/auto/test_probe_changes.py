@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from assay.data import Sample
 from assay.data.loading import load_split_dataset
-from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes
+from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes, smaller_input
 from assay.recipe import Recipe, load_recipe
 
 
@@ -14,14 +15,17 @@ def recipe(*overrides: str) -> Recipe:
     return load_recipe("default", ["train.auto.backbones=[]", *overrides])
 
 
-def changes(folder: Path, size: tuple[int, int], settings: Recipe) -> list[ProbeChange]:
+def photos(folder: Path, size: tuple[int, int], settings: Recipe) -> tuple[Sample, ...]:
     for label in ("a", "b"):
         (folder / label).mkdir(parents=True)
         for number in range(6):
             colour = (40 * number, 200, 10) if label == "a" else (10, 40 * number, 200)
             Image.new("RGB", size, colour).save(folder / label / f"{number}.png")
-    dataset = load_split_dataset(folder, settings.data, 0)
-    return list(probe_changes(dataset.samples, settings))
+    return load_split_dataset(folder, settings.data, 0).samples
+
+
+def changes(folder: Path, size: tuple[int, int], settings: Recipe) -> list[ProbeChange]:
+    return list(probe_changes(photos(folder, size, settings), settings))
 
 
 @pytest.mark.parametrize("size", [(320, 64), (64, 320)])
@@ -36,6 +40,22 @@ def test_small_square_photos_are_only_averaged_with_mirror_images(tmp_path: Path
     assert only.net == {"flip_average": True}
     assert only.is_slower
     assert not only.is_shape
+
+
+@pytest.mark.parametrize(
+    ("size", "input_size", "smaller"),
+    [
+        ((28, 28), 224, 128),
+        ((128, 90), 224, 128),
+        ((129, 20), 224, None),
+        ((32, 32), 160, 96),
+        ((32, 32), 128, None),  # pretrained networks see little in less than 96 pixels
+    ],
+)
+def test_a_smaller_input_keeps_all_pixels(tmp_path: Path, size: tuple[int, int], input_size: int, smaller: int | None):
+    settings = recipe(f"preprocess.size={input_size}")
+    found = smaller_input(photos(tmp_path, size, settings), settings)
+    assert (None if found is None else found.preprocess["size"]) == smaller
 
 
 def test_the_region_of_interest_is_what_counts(tmp_path: Path):

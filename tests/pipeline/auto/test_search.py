@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from assay.core.errors import AssayError
 from assay.data.loading import load_split_dataset
@@ -15,7 +16,7 @@ from assay.pipeline import TrainCallbacks, TrainResult, resume_training, train_c
 from assay.pipeline.auto import Candidate
 from assay.pipeline.auto.candidate_results import candidates_table
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, comparisons
-from assay.pipeline.auto.probe import TWO_HEADS
+from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol
 from assay.pipeline.auto.probe_cost import ProbeCost
 from assay.pipeline.auto.scores import Gain
 from assay.pipeline.build_network import build_model
@@ -193,6 +194,35 @@ def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkey
         "fine-tuning needs the time",
         "interrupted",
     }
+
+
+def test_small_photos_are_fine_tuned_with_a_smaller_input_if_time_is_short(
+    wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    photos = tmp_path / "small"
+    for path in wide.rglob("*.png"):
+        small = photos / path.relative_to(wide)
+        small.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.crop((0, 0, 40, 32)).save(small)
+
+    def cost(protocol: Protocol, probe: LinearProbe) -> FineTuningCost:
+        return FineTuningCost(1000.0 if probe.recipe.preprocess.size == 160 else 1e-4, 1, comparisons(protocol))
+
+    monkeypatch.setattr(FineTuningCost, "of", cost)
+    monkeypatch.setattr(Gain, "is_better", lambda *_, **__: True)
+    settings = recipe("preprocess.size=160", "train.auto.minutes=20", "train.epochs=1", "train.batch_size=16")
+    result = train_classifier(photos, settings, tmp_path / "run")
+    kept = result.candidates[-1]
+    assert (kept.outcome, kept.fine_tuned) == ("kept", True)
+    (tuned,) = [item.name for item in result.candidates if item.name.startswith("fine-tuning")]
+    assert ", 96 pixels" in tuned
+    classifier = Classifier.load(result.run.bundle)
+    assert classifier.info.preprocess.size == 96
+    found = evaluate_classifier(result.run.bundle, result.run.manifest, tmp_path / "out", split="test")
+    assert found.metrics.accuracy == result.metrics["test"].accuracy
+    version = classifier.info.version
+    assert Classifier.load(resume_training(tmp_path / "run").run.bundle).info.version == version
 
 
 def test_a_network_for_which_there_is_no_time_is_not_tried(wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -59,7 +59,7 @@ class FineTuned:
         comparison: the trainings.
         weights: of every training.
         scores: by share of the fine-tuned weights, on held-out images.
-        baseline: scores of the probe on the same images, with heads trained on the same images.
+        baseline: scores of the best probe on the same images, with heads trained on the same images.
         history: of the final network; with cross-validation, of that of the first fold.
         held_out: predictions on the held-out images by share, at temperature 1, without embeddings.
     """
@@ -114,6 +114,7 @@ def fine_tune(
     plan: FineTuningPlan,
     folder: Path,
     *,
+    best: LinearProbe,
     progress: Progress,
     on_network: Callable[[str], None] | None,
     on_epoch: EpochListener | None,
@@ -125,6 +126,7 @@ def fine_tune(
         probe: to start from.
         plan: settings and folds.
         folder: of the run.
+        best: the probe that the networks are compared with; it may have another input.
         progress: called after every batch.
         on_network: called before each of several networks is trained, with its name.
         on_epoch: called after every epoch of a network that has held-out images.
@@ -165,8 +167,8 @@ def fine_tune(
         for share in SHARES:
             network.load_state_dict(average_weights(before, weights[-1].after, share))
             logits[share].append(_logits(network, held_out) + protocol.offsets)
-        head = probe.head_on(protocol, fold.train)
-        baseline.append(head.log_probabilities(probe.embeddings[fold.held_out]) + protocol.offsets)
+        head = best.head_on(protocol, fold.train)
+        baseline.append(head.log_probabilities(best.embeddings[fold.held_out]) + protocol.offsets)
     rows = np.concatenate([fold.held_out for fold in comparison.compared_folds])
     samples, targets = [protocol.samples[row] for row in rows], protocol.targets[rows]
 

@@ -197,6 +197,11 @@ def has_plan(run: Path) -> bool:
     return _plan_file(run).is_file()
 
 
+def planned_size(run: Path) -> int | None:
+    """Return the size of the input of a fine-tuning that had begun; None if it had not."""
+    return load_recipe(_plan_file(run)).preprocess.size if has_plan(run) else None
+
+
 def _plan_file(run: Path) -> Path:
     return run / FINE_TUNING / "recipe.yaml"
 

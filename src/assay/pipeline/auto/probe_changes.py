@@ -21,6 +21,10 @@ _SAME_SHAPE = log(1.1)
 _MORE_DETAIL = 1.25
 """Longer side of the photos, as a multiple of the input, above which a larger input is tried."""
 _LARGER = 1.43
+_SMALLER = 0.57
+"""Of the input: fine-tuning may use as small a one for photos that have no more pixels."""
+_LEAST_SMALLER = 96
+"""Pixels; pretrained networks recognize little in smaller inputs."""
 _SIZE_STEP = 32
 _LARGER_BACKBONES = ("efficientnet-lite1", "efficientnet-lite2", "resnet18", "resnet34", "resnet50", "resnet50v2")
 
@@ -80,6 +84,21 @@ def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeCh
         # Mean and standard deviation are those of the weights.
         yield ProbeChange({"mean": None, "std": None}, {"name": name, "weights": "imagenet"})
     yield ProbeChange({}, {"flip_average": True})
+
+
+def smaller_input(samples: Sequence[Sample], recipe: Recipe) -> ProbeChange | None:
+    """Return a smaller input that keeps all pixels of at least half of the photos; None if there is none.
+
+    Args:
+        samples: as for `probe_changes`.
+        recipe: as for `probe_changes`.
+    """
+    smaller = round(recipe.preprocess.size * _SMALLER / _SIZE_STEP) * _SIZE_STEP
+    if not _LEAST_SMALLER <= smaller < recipe.preprocess.size:
+        return None
+    sides = _region_sides(samples, recipe.preprocess)
+    fits = len(sides) and float(np.median(sides.max(axis=1))) <= smaller
+    return ProbeChange({"size": smaller}, {}) if fits else None
 
 
 def _region_sides(samples: Sequence[Sample], spec: PreprocessSpec) -> np.ndarray:

@@ -17,9 +17,10 @@ from assay.data import Dataset
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.candidate_results import Candidate, Outcome, describe_gain, read_candidates, write_candidates
 from assay.pipeline.auto.fine_tuning import FineTuned, fine_tune
-from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, FineTuningPlan, has_plan
+from assay.pipeline.auto.fine_tuning_budget import FineTuningBudget
+from assay.pipeline.auto.fine_tuning_plan import FineTuningPlan, has_plan
 from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol, fit_probe, probe_name, with_discriminant
-from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes
+from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes, smaller_input
 from assay.pipeline.auto.probe_cost import ProbeCost
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
@@ -45,7 +46,7 @@ class AutoResult:
     Attributes:
         model: the best candidate.
         calibration: of the run's bundle, which holds the best candidate.
-        probe: the best linear probe; a fine-tuned network started from it.
+        probe: the best linear probe; a fine-tuned network started from it, or from one with a smaller input.
         protocol: images and folds.
         candidates: all of them in the order tried.
         history: of the fine-tuning, if its network was kept; else without epochs.
@@ -127,7 +128,6 @@ class _Search:
     clock: Callable[[], float]
     started: float
     candidates: list[Candidate] = field(default_factory=list)
-    costs: dict[str, FineTuningCost] = field(default_factory=dict)
 
     def start(self, model: tuple[Network, PreprocessSpec]) -> None:
         """Fit the first probe and write its bundle."""
@@ -142,6 +142,9 @@ class _Search:
         self._probe = fit_probe(self.protocol, self.recipe, model, self.progress)
         seconds = self.clock() - begin
         self._probe_cost = ProbeCost(self._probe, seconds)
+        self._budget = FineTuningBudget(
+            self.protocol, self.run.folder, smaller_input(self.protocol.samples, self.recipe)
+        )
         self._tuned: tuple[float, FineTuned] | None = None
         self._written: tuple[TrainedModel, ConfidenceCalibration] | None = None
         if not self._before or not self.run.bundle.is_file():
@@ -192,39 +195,24 @@ class _Search:
         self, on_plan: PlanListener | None, on_network: NameListener | None, on_epoch: EpochListener | None
     ) -> None:
         """Fine-tune the best probe, and average its weights with those of the probe."""
-        name = f"fine-tuning from {self._probe.name.removeprefix('linear probe, ')}"
+        name = _fine_tuning_name(self._probe)
         if not self.recipe.train.auto.fine_tune:
             self._skip(name, "train.auto.fine_tune is false")
             return
         if self._is_perfect:
             self._skip(name, "the best probe makes no mistakes on the held-out photos")
             return
-        try:
-            plan = FineTuningPlan.of(self.protocol, self._probe, self.run.folder, lambda: self._left, self._cost)
-        except AssayError as error:
-            self._skip(name, str(error))
-            return
-        if isinstance(plan, str):
-            self._skip(name, plan)
-            return
-        if on_plan is not None:
-            on_plan(plan)
         begin = self.clock()
-        self._trying(name)
         try:
-            tuned = fine_tune(
-                self.protocol,
-                self._probe,
-                plan,
-                self.run.folder,
-                progress=self.progress,
-                on_network=on_network,
-                on_epoch=on_epoch,
-            )
+            start = self._budget.start(self._probe, self._left)
+            name = _fine_tuning_name(start)
+            tuned = self._fine_tune(start, name, on_plan, on_network, on_epoch)
         except TrainingInterruptedError:
             raise
         except AssayError as error:
-            self._skip(name, str(error))
+            tuned = str(error)
+        if isinstance(tuned, str):
+            self._skip(name, tuned)
             return
         seconds, best = self.clock() - begin, tuned.baseline
         for share in sorted(tuned.scores, reverse=True):
@@ -248,10 +236,37 @@ class _Search:
                 )
             )
 
-    def _cost(self, probe: LinearProbe) -> FineTuningCost:
-        if probe.name not in self.costs:
-            self.costs[probe.name] = FineTuningCost.of(self.protocol, probe)
-        return self.costs[probe.name]
+    def _fine_tune(
+        self,
+        start: LinearProbe,
+        name: str,
+        on_plan: PlanListener | None,
+        on_network: NameListener | None,
+        on_epoch: EpochListener | None,
+    ) -> FineTuned | str:
+        """Fine-tune from a probe; return why not, if it is not possible."""
+        model = build_model(start.recipe, self.dataset, self.progress) if start is not self._probe else None
+        embedding = 0.0 if model is None else self._seconds(start.recipe, model)
+        plan = FineTuningPlan.of(
+            self.protocol, start, self.run.folder, lambda: self._left - embedding, self._budget.cost
+        )
+        if isinstance(plan, str):
+            return plan
+        if on_plan is not None:
+            on_plan(plan)
+        self._trying(name)
+        if model is not None:
+            start = fit_probe(self.protocol, start.recipe, model, self.progress)
+        return fine_tune(
+            self.protocol,
+            start,
+            plan,
+            self.run.folder,
+            best=self._probe,
+            progress=self.progress,
+            on_network=on_network,
+            on_epoch=on_epoch,
+        )
 
     def _seconds(self, recipe: Recipe, model: tuple[Network, PreprocessSpec]) -> float:
         """Return the seconds that the probe of a network will take; 0 if time is not limited or they are few."""
@@ -268,23 +283,10 @@ class _Search:
         return "fine-tuning needs the time" if self._left < seconds + needed else ""
 
     def _reserved(self, *, changes_shape: bool) -> float:
-        """Return the seconds to leave for fine-tuning the best probe: 0 if time is not limited, or too short for it.
-
-        Args:
-            changes_shape: whether it is for another resize mode, which fine-tuning is to start from: then the time of
-                the fewest epochs is enough; else that of as many epochs as fit.
-        """
+        """Return the seconds to leave for fine-tuning the best probe; see `FineTuningBudget.reserved`."""
         if not self.recipe.train.auto.fine_tune or self._left == inf:
             return 0.0
-        try:
-            cost = self._cost(self._probe)
-        except AssayError:  # too little memory, which is reported when fine-tuning is tried
-            return 0.0
-        fitting = cost.fit_into(self._left)
-        if fitting is None:
-            return 0.0
-        comparison, epochs = fitting
-        return cost.of_epochs(comparison, cost.least if changes_shape else epochs)
+        return self._budget.reserved(self._probe, self._left, changes_shape=changes_shape)
 
     def _trying(self, name: str) -> None:
         if self.on_try is not None:
@@ -342,7 +344,7 @@ class _Search:
             return TrainedModel(probe.network, probe.recipe, probe.spec, probe.held_out(self.protocol, self.progress))
         share, tuned = self._tuned
         held_out = tuned.held_out_images(share, self.progress)
-        return TrainedModel(tuned.network(share), probe.recipe, probe.spec, held_out)
+        return TrainedModel(tuned.network(share), tuned.probe.recipe, tuned.probe.spec, held_out)
 
     def _compare_probe(self, probe: LinearProbe, begin: float, *, slower: bool = False) -> None:
         """Record a probe begun at a time of the clock, and keep it if it is better than the best one before."""
@@ -356,6 +358,10 @@ class _Search:
     def _record_probe(self, probe: LinearProbe, seconds: float, reason: str, *, kept: bool) -> None:
         outcome: Outcome = "kept" if kept else "not kept"
         self.record(Candidate.tried(probe.name, probe.scores, outcome, reason, seconds=seconds, after=self._elapsed))
+
+
+def _fine_tuning_name(probe: LinearProbe) -> str:
+    return f"fine-tuning from {probe.name.removeprefix('linear probe, ')}"
 
 
 def _is_interrupt(error: BaseException) -> bool:
