@@ -62,6 +62,7 @@ REFUSED: dict[str, list[tuple[str, int, bool]]] = {
         ("train/b", 1, False),
         ("test/a", 3, False),
     ],
+    "training photos of one class": [("train/a", 4, False), ("val/a", 4, False), ("val/b", 4, False)],
     "names that differ in case": [("cell", 4, False), ("Cell", 4, False)],
 }
 
@@ -88,7 +89,7 @@ WARNED: dict[str, list[tuple[str, int, bool]]] = {
     "a class of one group": [("a", 8, COPIES), ("b", 10, False)],
     "a class of one photo": [("a", 1, False), ("b", 10, False)],
     "validation lacks a class": [("train/a", 4, False), ("train/b", 4, False), ("val/a", 4, False)],
-    "training lacks a class": [("train/a", 4, False), ("val/a", 4, False), ("val/b", 4, False)],
+    "training lacks a class": [(name, 4, False) for name in ("train/a", "train/c", "val/a", "val/b", "val/c")],
     "no validation": [(f"{part}/{name}", 6, False) for part in ("train", "test") for name in "ab"],
     "training alone": [("train/a", 6, False), ("train/b", 6, False)],
 }

@@ -86,7 +86,7 @@ def test_unknown_columns_are_named_and_duplicate_rows_counted(tmp_path: Path) ->
             "line 3: 1.jpg stands in line 2 too, with another split",
         ),
         ("id,path,label\nx,1.jpg,a\nx,2.jpg,a\n", "line 3: the id 'x' stands in line 2 too"),
-        ('path,label\n"1.jpg,a\n', "line 2: unexpected end of data"),
+        ('path,label\n"1.jpg,a\n', "line 2: a quote is opened and never closed"),
         ("path,label\n1\0.jpg,a\n", "line 2: path holds a zero byte"),
         ("path,label\n1.jpg,a\n2.jpg,A\n", "differ only in case"),
         ("path,label,tensor\n1.npy,a,float\n", "line 2: tensor 'float' is not one of"),
