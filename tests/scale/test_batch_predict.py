@@ -251,7 +251,8 @@ def test_without_torch_and_ray(colour_bundle: Path, many_photos: Path, tmp_path:
         "print(sorted({'torch', 'lightning', 'ray'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, "predict", colour_bundle, many_photos, "--out", tmp_path / "out"]
-    result = subprocess.run([*command, "--cluster", "local"], capture_output=True, text=True, check=True)
+    result = subprocess.run([*command, "--cluster", "local"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "[]"
 
 
