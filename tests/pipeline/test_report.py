@@ -123,6 +123,9 @@ def test_report_says_how_photos_got_their_splits(colours: Path, tiny: Recipe, tm
             (parts / split / label).mkdir(parents=True)
             for number in numbers:
                 shutil.copy(colours / label / f"{number:03}.png", parts / split / label / f"{number}.png")
+    assert described(parts / "train", "classes").startswith("Photos were split at random, 70 % training")
+    shutil.copytree(parts / "train", tmp_path / "alone" / "train")
+    assert described(tmp_path / "alone", "divided").startswith("Photos were split at random, 70 % training")
     text = described(parts, "kept")
     assert text.startswith("The test photos of the data were kept; the validation photos were taken from its training")
     shutil.copy(parts / "train" / "red" / "0.png", parts / "test" / "red" / "copy.png")

@@ -227,17 +227,16 @@ def _parse_csv(text: str, path: Path, *, literal: bool) -> ImageTable:
     # Spaces after a separator would otherwise hide quotes; Assay writes none, and names may start with them.
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True, skipinitialspace=not literal)
     found: list[tuple[int, dict[str, str]]] = []
-    read = 0  # lines of complete rows
+    line = skipped  # the last one of a complete row
     try:
         columns = next((values for values in reader if any(values)), [])
         while not literal and columns and not columns[-1].strip():
             columns.pop()
         names = [name if literal or name.strip() else f"column {place}" for place, name in enumerate(columns, 1)]
-        read = reader.line_num
+        line = reader.line_num + skipped
         for values in reader:
-            read = reader.line_num
+            line = reader.line_num + skipped
             if any(value.strip() for value in values):
-                line = reader.line_num + skipped
                 if len(values) != len(columns) and not recognize_columns(path, names):
                     raise AssayError(
                         f"{path}: no known column is named in the first line ({', '.join(names)}); it must "
@@ -247,7 +246,7 @@ def _parse_csv(text: str, path: Path, *, literal: bool) -> ImageTable:
                 found.append((line, dict(zip(names, cells, strict=True))))
     except csv.Error as error:
         if "unexpected end" in str(error):
-            raise AssayError(f"{path}, line {read + 1 + skipped}: a quote is opened and never closed") from None
+            raise AssayError(f"{path}, line {line + 1}: a quote is opened and never closed") from None
         raise AssayError(f"{path}, line {reader.line_num + skipped}: {error}") from None
     return interpret_table(path, names, found, literal=literal)
 

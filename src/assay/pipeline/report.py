@@ -227,13 +227,13 @@ def _loading_findings(dataset: Dataset) -> list[ReportFinding]:
 
 def _describe_split(dataset: Dataset, recipe: Recipe, brought: Iterable[str]) -> str:
     """Return how the images got their splits; `brought` names those that the data had."""
-    spec, kept = recipe.data.split, [name for name in SPLITS if name in set(brought)]
+    spec, kept = recipe.data.split, set(brought) - {"train"}  # a train split alone was divided
     shares = ", ".join(
         f"{100 * share:.0f} % {SPLIT_TITLES[name]}"
         for name, share in zip(SPLITS, (spec.train, spec.val, spec.test), strict=True)
         if share
     )
-    if "train" in kept and "val" not in kept:
+    if kept == {"test"}:
         text = "The test photos of the data were kept; the validation photos were taken from its training photos."
     elif kept:
         text = "The splits of the data were kept."

@@ -142,14 +142,15 @@ class _Search:
         self._probe = fit_probe(self.protocol, self.recipe, model, self.progress)
         seconds = self.clock() - begin
         self._probe_cost = ProbeCost(self._probe, seconds)
-        self._budget = FineTuningBudget(
-            self.protocol, self.run.folder, smaller_input(self.protocol.samples, self.recipe)
-        )
         self._tuned: tuple[float, FineTuned] | None = None
         self._written: tuple[TrainedModel, ConfidenceCalibration] | None = None
         if not self._before or not self.run.bundle.is_file():
             self._written = self._write_bundle(self._model())
         self._record_probe(self._probe, seconds, "the first candidate", kept=True)
+        # Reads some photos, so that the first bundle does not wait for it.
+        self._budget = FineTuningBudget(
+            self.protocol, self.run.folder, smaller_input(self.protocol.samples, self.recipe)
+        )
 
     def try_probes(self) -> None:
         """Try other geometries, a larger input, other backbones and mirror images; each keeps what was best before."""
