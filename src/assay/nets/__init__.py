@@ -1,7 +1,13 @@
 """Networks: ResNet, ConvNet, EfficientNet-Lite and timm backbones, classifier heads, and pretrained weights."""
 
 from assay.nets.backbone import Backbone
-from assay.nets.classifier_network import ClassifierNetwork, ClassifierOutput, create_classifier, default_normalization
+from assay.nets.classifier_network import (
+    ClassifierNetwork,
+    ClassifierOutput,
+    create_classifier,
+    default_normalization,
+    has_intermediate_features,
+)
 from assay.nets.convnet import ConvNet
 from assay.nets.efficientnet_lite import EfficientNetLite
 from assay.nets.heads import Head
@@ -18,5 +24,6 @@ __all__ = [
     "ResNet",
     "create_classifier",
     "default_normalization",
+    "has_intermediate_features",
     "load_pretrained",
 ]

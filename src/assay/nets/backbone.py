@@ -10,13 +10,23 @@ Stages = Sequence[Sequence[nn.Module]]
 
 
 class Backbone(nn.Module, ABC):
-    """A network without its classifier; `channels` is K, the number of channels of the feature map."""
+    """A network without its classifier.
+
+    Attributes:
+        channels: K, of the last feature map.
+        intermediate_channels: of each of the intermediate feature maps; none: the network offers none.
+    """
 
     channels: int
+    intermediate_channels: tuple[int, ...] = ()
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Return the feature map, float [N, K, h, w], of normalised images, float [N, 3, S, S]."""
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Return the intermediate feature maps, whose sides are multiples of that of the last one, and the last one."""
+        return [self(images)]
 
     @abstractmethod
     def stages(self) -> Stages:

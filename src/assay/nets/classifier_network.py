@@ -10,6 +10,7 @@ from assay.nets.backbone import Backbone
 from assay.nets.convnet import ConvNet
 from assay.nets.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLite
 from assay.nets.heads import Head
+from assay.nets.intermediate_features import append_deviations
 from assay.nets.resnet import RESNETS, ResNet
 from assay.nets.timm_backbone import TIMM_PREFIX, TimmBackbone, timm_normalization
 from assay.recipe import NetSpec
@@ -24,7 +25,7 @@ class ClassifierOutput(NamedTuple):
     embedding: Tensor
     """float [N, D], the globally average-pooled feature map."""
     featuremap: Tensor
-    """float [N, K, h, w] with K = D, the output of the backbone."""
+    """float [N, K, h, w] with K = D, the output of the backbone, and see `append_deviations`."""
 
 
 _SIMD_BLOCK = 16
@@ -59,13 +60,21 @@ class ClassifierNetwork(nn.Module):
         mean: mean of each RGB channel on a 0-1 scale.
         std: standard deviation of each RGB channel on a 0-1 scale.
         flip_average: in evaluation mode, average the feature maps of an image and of its mirror image.
+        intermediate_features: append the standard deviations of the backbone's intermediate feature maps.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, backbone: Backbone, head: Head, mean: Channels, std: Channels, *, flip_average: bool = False
+        self,
+        backbone: Backbone,
+        head: Head,
+        mean: Channels,
+        std: Channels,
+        *,
+        flip_average: bool = False,
+        intermediate_features: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
@@ -74,6 +83,7 @@ class ClassifierNetwork(nn.Module):
         self.head = head
         self.memory_format = preferred_memory_format(backbone)
         self.flip_average = flip_average
+        self.intermediate_features = intermediate_features
         self.freeze_batch_norm = False
         self._frozen = 0
 
@@ -84,7 +94,7 @@ class ClassifierNetwork(nn.Module):
         return ClassifierOutput(self.head(embedding), embedding, featuremap)
 
     def featuremap(self, images: Tensor) -> Tensor:
-        """Return the backbone's output, float [N, K, h, w], for uint8 images [N, S, S, 3].
+        """Return the feature map, float [N, K, h, w], of uint8 images [N, S, S, 3].
 
         The permutation to [N, 3, S, S] is a view, so that convolutions run in the faster channels-last layout
         unless `memory_format` forbids it.
@@ -94,9 +104,15 @@ class ClassifierNetwork(nn.Module):
             pixels = pixels.contiguous()
         mean, std = self.mean.view(3, 1, 1), self.std.view(3, 1, 1)
         inputs = (pixels - 255 * mean) / (255 * std)
-        features: Tensor = self.backbone(inputs)
+        features = self._features(inputs)
         if self.flip_average and not self.training:
-            features = (features + self.backbone(inputs.flip(3)).flip(3)) / 2
+            features = (features + self._features(inputs.flip(3)).flip(3)) / 2
+        return features
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        if self.intermediate_features:
+            return append_deviations(self.backbone.feature_maps(inputs))
+        features: Tensor = self.backbone(inputs)
         return features
 
     def embed(self, images: Tensor) -> Tensor:
@@ -196,8 +212,16 @@ def create_classifier(
         raise UsageError(f"a classifier needs two classes, not {classes}: add photos of another class")
     backbone = _create_backbone(spec, size)
     usual_mean, usual_std = default_normalization(spec.name)
-    head = Head(spec.head, backbone.channels, classes, labels_per_class)
-    return ClassifierNetwork(backbone, head, mean or usual_mean, std or usual_std, flip_average=spec.flip_average)
+    features = backbone.channels + (sum(backbone.intermediate_channels) if spec.intermediate_features else 0)
+    head = Head(spec.head, features, classes, labels_per_class)
+    return ClassifierNetwork(
+        backbone,
+        head,
+        mean or usual_mean,
+        std or usual_std,
+        flip_average=spec.flip_average,
+        intermediate_features=spec.intermediate_features,
+    )
 
 
 def default_normalization(name: str) -> tuple[Channels, Channels]:
@@ -212,6 +236,11 @@ def default_normalization(name: str) -> tuple[Channels, Channels]:
         return _LITE
     # The weights of resnet50v2 come from the timm library; they were trained on pixels from -1 to 1.
     return _IMAGENET if name in RESNETS and name != "resnet50v2" else _HALF
+
+
+def has_intermediate_features(name: str) -> bool:
+    """Return whether `net.intermediate_features` changes a network: whether it is a ResNet or an EfficientNet."""
+    return name == "resnet" or name in RESNETS or name in EFFICIENTNET_LITES
 
 
 def _create_backbone(spec: NetSpec, size: int) -> Backbone:

@@ -49,6 +49,8 @@ _STAGES = (
 )
 _STEM = 32
 _TOP = 1280
+_INTERMEDIATE = range(2, 6)
+"""Stages whose outputs are intermediate feature maps: those with a side of S / 8 to S / 32, without the last one."""
 _DIVISOR = 8
 
 
@@ -138,15 +140,24 @@ class EfficientNetLite(Backbone):
         self.bn1 = _norm(_TOP)
         self.act = nn.ReLU6(inplace=True)
         self.channels = _TOP
+        self.intermediate_channels = tuple(
+            _scaled_width(_STAGES[index].outputs, scale.width) for index in _INTERMEDIATE
+        )
         init_he(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the feature map [N, 1280, h, w] with h = S / 32, rounded up."""
+        return self.feature_maps(images)[-1]
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Return the outputs of the third to the sixth stage, and the last feature map."""
+        maps = []
         x = self.act(self.bn0(self.conv_stem(images)))
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, start=1):
             x = block(x)
-        features: Tensor = self.act(self.bn1(self.conv_head(x)))
-        return features
+            if number in self._ends and self._ends.index(number) in _INTERMEDIATE:
+                maps.append(x)
+        return [*maps, self.act(self.bn1(self.conv_head(x)))]
 
     def stages(self) -> Stages:
         """Return the stem and the seven stages; the last one includes the top convolution."""

@@ -31,6 +31,7 @@ class Head(nn.Module):
         self, spec: HeadSpec, features: int, classes: int, labels_per_class: tuple[int, ...] | None = None
     ) -> None:
         super().__init__()
+        self.features = features
         self.l2 = spec.l2
         self.labels_per_class = labels_per_class
         self.hidden = nn.Sequential()

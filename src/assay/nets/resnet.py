@@ -171,17 +171,23 @@ class ResNet(Backbone):
             self.add_module(self._layers[-1], blocks)
         self.norm = nn.Sequential(nn.BatchNorm2d(inputs), self.relu) if preact else nn.Identity()
         self.channels = inputs
+        self.intermediate_channels = tuple(width * block.expansion for width in spec.widths[1:-1])
         init_he(self)
         if zero_init_residual:
             _zero_last_norms(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the feature map [N, K, h, w]; with stem `conv7` and four stages h = S / 32, rounded up."""
+        return self.feature_maps(images)[-1]
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Return the outputs of the layers between the first and the last one, and the last feature map."""
+        maps = []
         x = self.maxpool(self.stem_relu(self.bn1(self.conv1(images))))
         for name in self._layers:
             x = self.get_submodule(name)(x)
-        features: Tensor = self.norm(x)
-        return features
+            maps.append(x)
+        return [*maps[1:-1], self.norm(x)]
 
     def stages(self) -> Stages:
         """Return the stem, then every layer; the last one includes the final norm."""

@@ -130,7 +130,7 @@ class FrozenBackbone:
 
     def cached(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32] | None:
         """Return the embeddings of images without augmentation, float32 [N, D], if all of them are cached."""
-        slots = self._cache.open(self._settings(None), self._network.backbone.channels)
+        slots = self._cache.open(self._settings(None), self._network.head.features)
         found = [None if sample.digest is None else slots.get(sample.digest) for sample in samples]
         slots.close()
         rows = [row for row in found if row is not None]
@@ -186,7 +186,7 @@ class FrozenBackbone:
         return settings
 
     def _rows(self, samples: Sequence[Sample], view: int | None) -> npt.NDArray[np.float32]:
-        width = self._network.backbone.channels
+        width = self._network.head.features
         slots = self._cache.open(self._settings(view), width)
         rows = np.empty((len(samples), width), np.float32)
         missing: list[int] = []
@@ -222,6 +222,8 @@ def backbone_key(network: Network, spec: PreprocessSpec) -> str:
     digest = hashlib.sha256(spec.model_dump_json().encode())
     if network.flip_average:
         digest.update(b"flip_average")
+    if network.intermediate_features:
+        digest.update(b"intermediate_features")
     for name, tensor in network.state_dict().items():
         if not name.startswith("head."):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())

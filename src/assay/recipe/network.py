@@ -95,6 +95,9 @@ class NetSpec(Settings):
     """imagenet, none, or the path of a safetensors or tensors-only torch file."""
     flip_average: bool = False
     """Predict every photo together with its mirror image, and average the features of both; takes twice as long."""
+    intermediate_features: bool = False
+    """Add how much the channels of intermediate layers vary over a photo to the features that the head is given, which
+    helps with textures and small defects. ResNets and EfficientNets have such features; other networks ignore it."""
     head: HeadSpec = HeadSpec()
     resnet: ResNetSpec = ResNetSpec()
     convnet: ConvNetSpec = ConvNetSpec()

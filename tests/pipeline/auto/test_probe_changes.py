@@ -35,11 +35,20 @@ def test_photos_that_are_not_square_are_fitted_in_three_ways(tmp_path: Path, siz
     assert {"size": 320} in [change.preprocess for change in found]
 
 
-def test_small_square_photos_are_only_averaged_with_mirror_images(tmp_path: Path):
-    (only,) = changes(tmp_path, (224, 224), recipe())
-    assert only.net == {"flip_average": True}
-    assert only.is_slower
-    assert not only.is_shape
+def test_of_small_square_photos_only_the_features_are_changed(tmp_path: Path):
+    fewer, mirrored = changes(tmp_path, (224, 224), recipe())
+    assert fewer.net == {"intermediate_features": False}
+    assert fewer.is_fewer_features
+    assert not fewer.is_slower
+    assert mirrored.net == {"flip_average": True}
+    assert mirrored.is_slower
+    assert not mirrored.is_shape
+    assert not mirrored.is_fewer_features
+
+
+@pytest.mark.parametrize("overrides", [["net.intermediate_features=false"], ["net.name=timm:convnext_tiny"]])
+def test_intermediate_features_that_are_not_used_are_not_left_out(tmp_path: Path, overrides: list[str]):
+    assert not any(change.is_fewer_features for change in changes(tmp_path, (64, 64), recipe(*overrides)))
 
 
 @pytest.mark.parametrize(

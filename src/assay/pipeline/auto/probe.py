@@ -12,6 +12,7 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress
 from assay.data import Dataset, Sample, validation_folds
 from assay.nets import ClassifierNetwork as Network
+from assay.nets import has_intermediate_features
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.pipeline.held_out_predictions import CrossFittedHeads
@@ -178,12 +179,18 @@ class LinearProbe:
 def probe_name(recipe: Recipe) -> str:
     """Return the name of a linear probe in tables and messages."""
     spec = recipe.preprocess
+    last = has_intermediate_features(recipe.net.name) and not recipe.net.intermediate_features
+    features = ", last feature map alone" if last else ""
     flips = ", with mirror images" if recipe.net.flip_average else ""
-    return f"linear probe, {recipe.net.name}, {spec.resize_mode}, {spec.size} pixels{flips}"
+    return f"linear probe, {recipe.net.name}, {spec.resize_mode}, {spec.size} pixels{features}{flips}"
 
 
 def fit_probe(
-    protocol: Protocol, recipe: Recipe, model: tuple[Network, PreprocessSpec], progress: Progress
+    protocol: Protocol,
+    recipe: Recipe,
+    model: tuple[Network, PreprocessSpec],
+    progress: Progress,
+    superset: Embeddings | None = None,
 ) -> LinearProbe:
     """Embed all images, choose the regularization by cross-validation, and fit the final head.
 
@@ -192,13 +199,17 @@ def fit_probe(
         recipe: of the candidate.
         model: its network with the pretrained weights, whose head is replaced, and its preprocessing.
         progress: called during embedding and fitting.
+        superset: known embeddings of which those of the network are the first columns, so that no image is embedded.
 
     Raises:
         AssayError: an image cannot be read.
     """
     network, spec = model
     backbone = FrozenBackbone(network, spec, recipe, protocol.dataset, progress)
-    embeddings = backbone.plain(protocol.samples)
+    if superset is None:
+        embeddings = backbone.plain(protocol.samples)
+    else:
+        embeddings = np.ascontiguousarray(superset[:, : network.head.features])
     classes = len(protocol.dataset.classes)
     fits = []
     for folds in protocol.repeats:

@@ -1,4 +1,4 @@
-"""What the search changes in the best probe: resize mode, input size, backbone, and averaging with mirror images."""
+"""What the search changes in the best probe: features, resize mode, input size, backbone, and use of mirror images."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,6 +11,7 @@ from assay.core.errors import AssayError
 from assay.data import Sample
 from assay.evaluation.predictions import evenly_spaced
 from assay.image import inspect
+from assay.nets import has_intermediate_features
 from assay.nets.pretrained import local_networks
 from assay.recipe import PreprocessSpec, Recipe
 from assay.recipe.preprocess import MAX_SIZE
@@ -52,12 +53,20 @@ class ProbeChange(NamedTuple):
     @property
     def is_slower(self) -> bool:
         """Whether predictions take longer."""
-        return bool(self.net) or "size" in self.preprocess
+        return (bool(self.net) and not self.is_fewer_features) or "size" in self.preprocess
+
+    @property
+    def is_fewer_features(self) -> bool:
+        """Whether it leaves out the intermediate features, so that no photo has to be embedded again."""
+        return self == _LAST_MAP_ALONE
 
     @property
     def is_shape(self) -> bool:
         """Whether it is another way to fit photos into the input."""
         return "resize_mode" in self.preprocess
+
+
+_LAST_MAP_ALONE = ProbeChange({}, {"intermediate_features": False})
 
 
 def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeChange]:
@@ -67,6 +76,8 @@ def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeCh
         samples: training and validation images, of which some are measured.
         recipe: of the run.
     """
+    if recipe.net.intermediate_features and has_intermediate_features(recipe.net.name):
+        yield _LAST_MAP_ALONE
     sides, size = _region_sides(samples, recipe.preprocess), recipe.preprocess.size
     if len(sides) and float(np.median(np.abs(np.log(sides[:, 0] / sides[:, 1])))) > _SAME_SHAPE:
         for mode in ("stretch", "crop", "letterbox"):

@@ -170,10 +170,12 @@ class _Search:
             self._trying(name)
             try:
                 model = build_model(recipe, self.dataset, self.progress)
-                if name not in self._before and (reason := self._lacks_time(self._seconds(recipe, model), change)):
+                superset = self._probe.embeddings if change.is_fewer_features else None
+                seconds = 0.0 if superset is not None else self._seconds(recipe, model)
+                if name not in self._before and (reason := self._lacks_time(seconds, change)):
                     self._skip(name, reason)
                     continue
-                probe = fit_probe(self.protocol, recipe, model, self.progress)
+                probe = fit_probe(self.protocol, recipe, model, self.progress, superset)
             except AssayError as error:
                 self._skip(name, str(error))
                 continue
