@@ -65,10 +65,10 @@ def test_a_begun_fine_tuning_keeps_its_input(wide: Path, tmp_path: Path, probe: 
 
 def test_reserved_time(wide: Path, tmp_path: Path, probe: LinearProbe):
     found = budget(wide, tmp_path, probe)
-    assert found.reserved(probe, 1000, changes_shape=False) == pytest.approx(120)
-    assert found.reserved(probe, 1000, changes_shape=True) == pytest.approx(30)
-    assert found.reserved(probe, 40, changes_shape=False) == pytest.approx(24)
-    assert found.reserved(probe, 5, changes_shape=False) == 0
+    assert found.reserved(probe, 1000, few_epochs=False) == pytest.approx(120)
+    assert found.reserved(probe, 1000, few_epochs=True) == pytest.approx(30)
+    assert found.reserved(probe, 40, few_epochs=False) == pytest.approx(24)
+    assert found.reserved(probe, 5, few_epochs=False) == 0
 
 
 def test_too_little_memory_reserves_nothing(
@@ -79,5 +79,5 @@ def test_too_little_memory_reserves_nothing(
 
     monkeypatch.setattr(FineTuningCost, "of", measure)
     found = replace(budget(wide, tmp_path, probe), costs={})
-    assert found.reserved(probe, 1000, changes_shape=False) == 0
+    assert found.reserved(probe, 1000, few_epochs=False) == 0
     assert found.start(probe, 1000).recipe.preprocess.size == 32

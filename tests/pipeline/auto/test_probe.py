@@ -116,10 +116,25 @@ def test_balanced_objective_adjusts_the_head(dataset: Dataset, recipe: Recipe):
 
 def test_a_class_without_images_gets_a_finite_bias(dataset: Dataset, recipe: Recipe):
     network, _ = build_model(recipe, dataset)
-    channels = network.backbone.channels
-    load_head(network, LinearHead(np.zeros((2, channels), np.float32), np.array([0.5, -np.inf], np.float32)))
+    features = network.head.features
+    load_head(network, LinearHead(np.zeros((2, features), np.float32), np.array([0.5, -np.inf], np.float32)))
     # Within the range of 16-bit numbers.
     assert network.head.fc.bias.tolist() == [0.5, -10_000]
+
+
+def test_the_last_feature_map_alone_needs_no_other_embeddings(dataset: Dataset, recipe: Recipe, tmp_path: Path):
+    protocol = Protocol.of(dataset, recipe)
+    probe = fit_probe(protocol, recipe, build_model(recipe, dataset), no_progress)
+    (change,) = [change for change in probe_changes(protocol.samples, recipe) if change.is_fewer_features]
+    changed = change.apply(recipe)
+    model = build_model(changed, dataset)
+    fewer = fit_probe(protocol, changed, model, no_progress, probe.embeddings)
+    assert fewer.name == f"{probe.name}, last feature map alone"
+    assert fewer.computed == 0
+    embedded = fit_probe(protocol, changed, build_model(changed, dataset), no_progress)
+    assert embedded.computed == len(protocol.samples)
+    np.testing.assert_allclose(fewer.embeddings, embedded.embeddings, atol=1e-4)
+    np.testing.assert_allclose(fewer.head.weight, embedded.head.weight, atol=1e-3)
 
 
 def test_the_mean_of_two_heads_is_one_head_of_the_same_network(dataset: Dataset, recipe: Recipe):

@@ -189,7 +189,12 @@ def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkey
     result = train_classifier(wide, settings, tmp_path / "run", callbacks)
     tried = [candidate for candidate in result.candidates if candidate.photos]
     probes = [candidate.name for candidate in tried if not candidate.name.endswith(TWO_HEADS)]
-    assert [name.split(", ")[2] for name in probes] == ["stretch", "crop", "letterbox"]
+    assert [name.split(", ", 2)[2] for name in probes] == [
+        "stretch, 32 pixels",
+        "stretch, 32 pixels, last feature map alone",
+        "crop, 32 pixels",
+        "letterbox, 32 pixels",
+    ]
     assert {candidate.reason for candidate in result.candidates if not candidate.photos} == {
         "fine-tuning needs the time",
         "interrupted",

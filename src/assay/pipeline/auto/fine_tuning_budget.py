@@ -56,14 +56,13 @@ class FineTuningBudget:
         is_enough = fitting is not None and wanted is not None and fitting[1] >= _ENOUGH_EPOCHS * wanted[1]
         return probe if is_enough else smaller
 
-    def reserved(self, probe: LinearProbe, seconds_left: float, *, changes_shape: bool) -> float:
+    def reserved(self, probe: LinearProbe, seconds_left: float, *, few_epochs: bool) -> float:
         """Return the seconds to leave for fine-tuning: 0 if there are too few for it.
 
         Args:
             probe: the best one.
             seconds_left: until training must end.
-            changes_shape: whether they are left by a probe for another resize mode, which fine-tuning is to start from:
-                then the time of the fewest epochs is enough; else that of as many epochs as fit.
+            few_epochs: whether the time of the fewest epochs is enough; else that of as many epochs as fit.
         """
         try:
             cost = self.cost(self.start(probe, seconds_left))
@@ -73,7 +72,7 @@ class FineTuningBudget:
         if fitting is None:
             return 0.0
         comparison, epochs = fitting
-        return cost.of_epochs(comparison, cost.least if changes_shape else epochs)
+        return cost.of_epochs(comparison, cost.least if few_epochs else epochs)
 
     def cost(self, probe: LinearProbe) -> FineTuningCost:
         """Measure how long fine-tuning of a probe takes, once.

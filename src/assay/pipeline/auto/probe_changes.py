@@ -60,11 +60,6 @@ class ProbeChange(NamedTuple):
         """Whether it leaves out the intermediate features, so that no photo has to be embedded again."""
         return self == _LAST_MAP_ALONE
 
-    @property
-    def is_shape(self) -> bool:
-        """Whether it is another way to fit photos into the input."""
-        return "resize_mode" in self.preprocess
-
 
 _LAST_MAP_ALONE = ProbeChange({}, {"intermediate_features": False})
 

@@ -282,14 +282,15 @@ class _Search:
         """Return why there is no time for a probe that takes some seconds; empty if there is."""
         if self._left <= seconds:
             return "no time left"
-        needed = self._reserved(changes_shape=change.is_shape)
+        # A probe whose predictions take no longer is one that fine-tuning may gain from starting with.
+        needed = self._reserved(few_epochs=not change.is_slower)
         return "fine-tuning needs the time" if self._left < seconds + needed else ""
 
-    def _reserved(self, *, changes_shape: bool) -> float:
+    def _reserved(self, *, few_epochs: bool) -> float:
         """Return the seconds to leave for fine-tuning the best probe; see `FineTuningBudget.reserved`."""
         if not self.recipe.train.auto.fine_tune or self._left == inf:
             return 0.0
-        return self._budget.reserved(self._probe, self._left, changes_shape=changes_shape)
+        return self._budget.reserved(self._probe, self._left, few_epochs=few_epochs)
 
     def _trying(self, name: str) -> None:
         if self.on_try is not None:
