@@ -12,6 +12,7 @@ from assay.data.loading import load_split_dataset
 from assay.evaluation import compute_metrics
 from assay.inference import Classifier, fit_novelty
 from assay.pipeline.auto.probe import Protocol, fit_probe, load_head, split_fold, with_discriminant
+from assay.pipeline.auto.probe_changes import probe_changes
 from assay.pipeline.build_network import build_model
 from assay.pipeline.dataset_evaluation import labelled_predictions
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
@@ -122,7 +123,7 @@ def test_a_class_without_images_gets_a_finite_bias(dataset: Dataset, recipe: Rec
     assert network.head.fc.bias.tolist() == [0.5, -10_000]
 
 
-def test_the_last_feature_map_alone_needs_no_other_embeddings(dataset: Dataset, recipe: Recipe, tmp_path: Path):
+def test_the_last_feature_map_alone_needs_no_other_embeddings(dataset: Dataset, recipe: Recipe):
     protocol = Protocol.of(dataset, recipe)
     probe = fit_probe(protocol, recipe, build_model(recipe, dataset), no_progress)
     (change,) = [change for change in probe_changes(protocol.samples, recipe) if change.is_fewer_features]
