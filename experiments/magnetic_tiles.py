@@ -23,6 +23,7 @@ GROUPED = "near-duplicates grouped"
 METHODS = {
     "photo-by-photo split": ("defect-lite", (*PROBE, "data.split.method=random")),
     GROUPED: ("defect-lite", PROBE),
+    "grouped, intermediate features": ("defect-lite", (*PROBE, "net.intermediate_features=true")),
     "grouped, letterboxed": ("defect-lite", (*PROBE, "preprocess.resize_mode=letterbox")),
     "grouped, letterboxed, 320 pixels": (
         "defect-lite",

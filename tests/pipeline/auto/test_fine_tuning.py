@@ -41,7 +41,9 @@ def probe(dataset: Dataset) -> LinearProbe:
 @pytest.fixture(scope="module")
 def tuned(dataset: Dataset, probe: LinearProbe, tmp_path_factory: pytest.TempPathFactory) -> FineTuned:
     protocol, folder = Protocol.of(dataset, RECIPE), tmp_path_factory.mktemp("run")
-    plan = FineTuningPlan.of(protocol, probe, folder, lambda: float("inf"), partial(FineTuningCost.of, protocol))
+    plan = FineTuningPlan.of(
+        protocol, probe.recipe, folder, lambda: float("inf"), partial(FineTuningCost.of, protocol, probe.network)
+    )
     assert isinstance(plan, FineTuningPlan)
     return fine_tune(protocol, probe, plan, folder, best=probe, progress=no_progress, on_network=None, on_epoch=None)
 

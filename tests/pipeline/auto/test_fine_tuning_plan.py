@@ -41,7 +41,8 @@ def probe_of(dataset: Dataset, settings: Recipe) -> tuple[Protocol, LinearProbe]
 
 
 def plan_of(protocol: Protocol, probe: LinearProbe, folder: Path, seconds_left: float) -> FineTuningPlan | str:
-    return FineTuningPlan.of(protocol, probe, folder, lambda: seconds_left, partial(FineTuningCost.of, protocol))
+    measure = partial(FineTuningCost.of, protocol, probe.network)
+    return FineTuningPlan.of(protocol, probe.recipe, folder, lambda: seconds_left, measure)
 
 
 @pytest.mark.slow
@@ -105,20 +106,20 @@ def test_a_huge_batch_is_not_timed_as_a_whole(dataset: Dataset):
 def test_nothing_is_measured_when_the_time_is_over(dataset: Dataset, tmp_path: Path):
     protocol, probe = probe_of(dataset, recipe())
 
-    def measure(_: LinearProbe) -> FineTuningCost:
+    def measure(_: Recipe) -> FineTuningCost:
         raise AssertionError("measured")
 
-    assert FineTuningPlan.of(protocol, probe, tmp_path, lambda: 0.0, measure) == "no time left"
+    assert FineTuningPlan.of(protocol, probe.recipe, tmp_path, lambda: 0.0, measure) == "no time left"
 
 
 def test_the_time_of_the_measurement_counts(dataset: Dataset, tmp_path: Path):
     protocol, probe = probe_of(dataset, recipe())
     left = iter([1000.0, 0.5])
 
-    def measure(_: LinearProbe) -> FineTuningCost:
+    def measure(_: Recipe) -> FineTuningCost:
         return FineTuningCost(seconds=0.01, most=5, comparisons=comparisons(protocol))
 
-    assert "0.0 min are left" in str(FineTuningPlan.of(protocol, probe, tmp_path, lambda: next(left), measure))
+    assert "0.0 min are left" in str(FineTuningPlan.of(protocol, probe.recipe, tmp_path, lambda: next(left), measure))
 
 
 def test_too_little_memory_for_a_step_is_explained(dataset: Dataset, monkeypatch: pytest.MonkeyPatch):

@@ -12,11 +12,12 @@ from PIL import Image
 from assay.core.errors import AssayError
 from assay.data.loading import load_split_dataset
 from assay.inference import Classifier
+from assay.nets import ClassifierNetwork as Network
 from assay.pipeline import TrainCallbacks, TrainResult, resume_training, train_classifier, train_on_splits
 from assay.pipeline.auto import Candidate
 from assay.pipeline.auto.candidate_results import candidates_table
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, comparisons
-from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol
+from assay.pipeline.auto.probe import TWO_HEADS, Protocol
 from assay.pipeline.auto.probe_cost import ProbeCost
 from assay.pipeline.auto.scores import Gain
 from assay.pipeline.build_network import build_model
@@ -183,7 +184,7 @@ def test_the_networks_of_fine_tuning_are_named(wide: Path, tmp_path: Path):
 def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))  # without embeddings of other tests
     # 375 epochs, the most for so few photos, would take a minute.
-    monkeypatch.setattr(FineTuningCost, "of", lambda protocol, _: FineTuningCost(0.001, 1000, comparisons(protocol)))
+    monkeypatch.setattr(FineTuningCost, "of", lambda protocol, *_: FineTuningCost(0.001, 1000, comparisons(protocol)))
     settings = recipe("train.auto.minutes=1", "train.auto.backbones=[efficientnet-lite1]")
     callbacks = TrainCallbacks(on_plan=interrupt_at(1))
     result = train_classifier(wide, settings, tmp_path / "run", callbacks)
@@ -211,8 +212,8 @@ def test_small_photos_are_fine_tuned_with_a_smaller_input_if_time_is_short(
         with Image.open(path) as image:
             image.crop((0, 0, 40, 32)).save(small)
 
-    def cost(protocol: Protocol, probe: LinearProbe) -> FineTuningCost:
-        return FineTuningCost(1000.0 if probe.recipe.preprocess.size == 160 else 1e-4, 1, comparisons(protocol))
+    def cost(protocol: Protocol, _: Network, settings: Recipe) -> FineTuningCost:
+        return FineTuningCost(1000.0 if settings.preprocess.size == 160 else 1e-4, 1, comparisons(protocol))
 
     monkeypatch.setattr(FineTuningCost, "of", cost)
     monkeypatch.setattr(Gain, "is_better", lambda *_, **__: True)

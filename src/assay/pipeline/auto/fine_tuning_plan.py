@@ -18,7 +18,7 @@ from assay.core.text_layout import counted
 from assay.data.dataset import quote_names
 from assay.evaluation.clusters import cluster_numbers, group_design_effect
 from assay.nets import ClassifierNetwork as Network
-from assay.pipeline.auto.probe import LinearProbe, Protocol, grouped_folds, split_fold
+from assay.pipeline.auto.probe import Protocol, grouped_folds, split_fold
 from assay.pipeline.run_folder import FINAL_FOLDER, FINE_TUNING, FOLD_PREFIX, SPLIT_FOLDER
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.recipe.training import AutoSpec
@@ -100,10 +100,10 @@ class FineTuningCost:
     comparisons: tuple[Comparison, ...]
 
     @classmethod
-    def of(cls, protocol: Protocol, probe: LinearProbe) -> "FineTuningCost":
-        """Measure a few training steps of a probe's network."""
-        epochs = probe.recipe.train.epochs
-        per_image = seconds_per_image(probe.network, _fine_tuning_recipe(probe.recipe, epochs))
+    def of(cls, protocol: Protocol, network: Network, recipe: Recipe) -> "FineTuningCost":
+        """Measure a few training steps of a network with the settings of a recipe."""
+        epochs = recipe.train.epochs
+        per_image = seconds_per_image(network, _fine_tuning_recipe(recipe, epochs))
         return cls(_OVERHEAD * per_image, epochs, comparisons(protocol))
 
     @property
@@ -143,19 +143,19 @@ class FineTuningPlan:
     def of(
         cls,
         protocol: Protocol,
-        probe: LinearProbe,
+        start: Recipe,
         run: Path,
         seconds_left: Callable[[], float],
-        measure: Callable[[LinearProbe], FineTuningCost],
+        measure: Callable[[Recipe], FineTuningCost],
     ) -> "FineTuningPlan | str":
         """Plan the number of epochs, or read the plan of an interrupted run.
 
         Args:
             protocol: images and folds.
-            probe: to start from.
+            start: recipe of the probe to start from.
             run: folder of the run.
             seconds_left: returns the time until training must end.
-            measure: returns how long fine-tuning of a probe takes, which takes time itself.
+            measure: returns how long fine-tuning takes, which takes time itself.
 
         Returns:
             The plan, or why fine-tuning is not possible: too little time, or a class without training images.
@@ -170,20 +170,20 @@ class FineTuningPlan:
         stored = _plan_file(run)
         if stored.is_file():
             before = load_recipe(stored)
-            recipe = _fine_tuning_recipe(probe.recipe, before.train.epochs)
+            recipe = _fine_tuning_recipe(start, before.train.epochs)
             begun = [found for found in possible if found.folder(0, run).is_dir()]
             if begun and settings_of_weights(before) == settings_of_weights(recipe):
                 return cls(recipe, begun[0], 0.0)
         if seconds_left() <= 0:
             return "no time left"
-        cost = measure(probe)
+        cost = measure(start)
         left = seconds_left()
         fitting = cost.fit_into(left)
         if fitting is None:
             needed, fewest = cost.of_epochs(possible[-1], cost.least), counted(cost.least, "epoch")
             return f"{fewest}: about {needed / 60:.1f} min, {max(0.0, left) / 60:.1f} min are left"
         comparison, epochs = fitting
-        recipe = _fine_tuning_recipe(probe.recipe, epochs)
+        recipe = _fine_tuning_recipe(start, epochs)
         # Before an interruption another probe was the best one, for example because there was less time.
         if stored.parent.is_dir():
             shutil.rmtree(stored.parent)

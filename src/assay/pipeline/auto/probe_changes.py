@@ -58,10 +58,11 @@ class ProbeChange(NamedTuple):
     @property
     def is_fewer_features(self) -> bool:
         """Whether it leaves out the intermediate features, so that no photo has to be embedded again."""
-        return self == _LAST_MAP_ALONE
+        return self == LAST_MAP_ALONE
 
 
-_LAST_MAP_ALONE = ProbeChange({}, {"intermediate_features": False})
+LAST_MAP_ALONE = ProbeChange({}, {"intermediate_features": False})
+"""A probe without the features of intermediate layers, and what fine-tuning starts from."""
 
 
 def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeChange]:
@@ -72,7 +73,7 @@ def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeCh
         recipe: of the run.
     """
     if recipe.net.intermediate_features and has_intermediate_features(recipe.net.name):
-        yield _LAST_MAP_ALONE
+        yield LAST_MAP_ALONE
     sides, size = _region_sides(samples, recipe.preprocess), recipe.preprocess.size
     if len(sides) and float(np.median(np.abs(np.log(sides[:, 0] / sides[:, 1])))) > _SAME_SHAPE:
         for mode in ("stretch", "crop", "letterbox"):

@@ -9,6 +9,7 @@ candidate replaces the best one before only if it is better by more than noise o
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 
 from assay.core.errors import AssayError
@@ -46,7 +47,8 @@ class AutoResult:
     Attributes:
         model: the best candidate.
         calibration: of the run's bundle, which holds the best candidate.
-        probe: the best linear probe; a fine-tuned network started from it, or from one with a smaller input.
+        probe: the best linear probe; a fine-tuned network started from its recipe without intermediate features, and
+            possibly with a smaller input.
         protocol: images and folds.
         candidates: all of them in the order tried.
         history: of the fine-tuning, if its network was kept; else without epochs.
@@ -198,7 +200,7 @@ class _Search:
         self, on_plan: PlanListener | None, on_network: NameListener | None, on_epoch: EpochListener | None
     ) -> None:
         """Fine-tune the best probe, and average its weights with those of the probe."""
-        name = _fine_tuning_name(self._probe)
+        name = _fine_tuning_name(self._probe.recipe)
         if not self.recipe.train.auto.fine_tune:
             self._skip(name, "train.auto.fine_tune is false")
             return
@@ -241,25 +243,32 @@ class _Search:
 
     def _fine_tune(
         self,
-        start: LinearProbe,
+        recipe: Recipe,
         name: str,
         on_plan: PlanListener | None,
         on_network: NameListener | None,
         on_epoch: EpochListener | None,
     ) -> FineTuned | str:
-        """Fine-tune from a probe; return why not, if it is not possible."""
-        model = build_model(start.recipe, self.dataset, self.progress) if start is not self._probe else None
-        embedding = 0.0 if model is None else self._seconds(start.recipe, model)
+        """Fine-tune from the probe of a recipe; return why not, if it is not possible."""
+        model = None if recipe == self._probe.recipe else build_model(recipe, self.dataset, self.progress)
+        same_input = recipe.preprocess == self._probe.recipe.preprocess
+        embedding = 0.0 if model is None or same_input else self._seconds(recipe, model)
         plan = FineTuningPlan.of(
-            self.protocol, start, self.run.folder, lambda: self._left - embedding, self._budget.cost
+            self.protocol,
+            recipe,
+            self.run.folder,
+            lambda: self._left - embedding,
+            partial(self._budget.cost, self._probe.network),
         )
         if isinstance(plan, str):
             return plan
         if on_plan is not None:
             on_plan(plan)
         self._trying(name)
+        start = self._probe
         if model is not None:
-            start = fit_probe(self.protocol, start.recipe, model, self.progress)
+            superset = self._probe.embeddings if same_input else None
+            start = fit_probe(self.protocol, recipe, model, self.progress, superset)
         return fine_tune(
             self.protocol,
             start,
@@ -364,8 +373,8 @@ class _Search:
         self.record(Candidate.tried(probe.name, probe.scores, outcome, reason, seconds=seconds, after=self._elapsed))
 
 
-def _fine_tuning_name(probe: LinearProbe) -> str:
-    return f"fine-tuning from {probe.name.removeprefix('linear probe, ')}"
+def _fine_tuning_name(recipe: Recipe) -> str:
+    return f"fine-tuning from {probe_name(recipe).removeprefix('linear probe, ')}"
 
 
 def _is_interrupt(error: BaseException) -> bool:
