@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from assay.bundle.onnx_export import export_onnx, frozen_copy
+from assay.bundle.quantization import Quantizer
 from assay.inference import ENGINES, create_engine
 from assay.inference.cam import class_activation_map
-from assay.nets import create_classifier, has_intermediate_features
-from assay.nets.intermediate_features import append_deviations
+from assay.nets import create_classifier, uses_intermediate_features
+from assay.nets.intermediate_features import AppendDeviations
 from assay.recipe import NetSpec, ResNetSpec
 
+APPEND = AppendDeviations()
 DEEP = ResNetSpec(layers=(1, 1, 1, 1), widths=(4, 6, 8, 10), stem="conv3")
 
 
@@ -28,7 +30,7 @@ def test_the_mean_of_an_appended_channel_is_a_standard_deviation(
     rows: int, columns: int, factor: int, scale: float, seed: int
 ):
     intermediate, last = maps((4, 2 * factor * rows, 3 * factor * columns), (5, 2 * rows, 3 * columns), seed=seed)
-    joined = append_deviations([scale * intermediate + 7, last])
+    joined = APPEND([scale * intermediate + 7, last])
     assert joined.shape == (2, 9, 2 * rows, 3 * columns)
     assert torch.equal(joined[:, :5], last)
     deviations = (scale * intermediate).std(dim=(2, 3), correction=0)
@@ -38,14 +40,14 @@ def test_the_mean_of_an_appended_channel_is_a_standard_deviation(
 def test_cells_that_differ_from_the_mean_contribute():
     intermediate, last = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 4, 4)
     intermediate[0, 0, 6:, 2:4] = 5.0
-    cells = append_deviations([intermediate, last])[0, 1]
+    cells = APPEND([intermediate, last])[0, 1]
     assert cells.argmax() == 3 * 4 + 1
     assert cells[3, 1] > 10 * cells[0, 0]
 
 
 def test_a_constant_channel_adds_nothing_and_has_finite_gradients():
     intermediate = torch.full((1, 2, 4, 4), 3.0, requires_grad=True)
-    joined = append_deviations([intermediate, torch.ones(1, 1, 2, 2)])
+    joined = APPEND([intermediate, torch.ones(1, 1, 2, 2)])
     joined.sum().backward()
     assert joined[:, 1:].abs().max() == 0
     assert intermediate.grad is not None
@@ -54,15 +56,15 @@ def test_a_constant_channel_adds_nothing_and_has_finite_gradients():
 
 def test_sides_that_are_no_multiples_are_rounded_up():
     intermediate, last = maps((2, 13, 15), (3, 4, 4))
-    joined = append_deviations([intermediate, last])
+    joined = APPEND([intermediate, last])
     assert joined.shape == (2, 5, 4, 4)
     assert torch.allclose(joined[:, 3:].mean(dim=(2, 3)), intermediate.std(dim=(2, 3), correction=0), rtol=0.2)
 
 
 def test_half_precision_maps_are_summed_in_single_precision():
     intermediate, last = maps((3, 64, 64), (2, 8, 8))
-    exact = append_deviations([intermediate + 30, last])
-    rounded = append_deviations([(intermediate + 30).bfloat16(), last.bfloat16()])
+    exact = APPEND([intermediate + 30, last])
+    rounded = APPEND([(intermediate + 30).bfloat16(), last.bfloat16()])
     assert rounded.dtype == torch.float32
     assert torch.allclose(rounded[:, 2:].mean(dim=(2, 3)), exact[:, 2:].mean(dim=(2, 3)), rtol=0.02)
 
@@ -103,12 +105,52 @@ def test_the_first_features_are_those_of_the_last_map():
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
     with torch.no_grad():
         more = network.embed(images)
-        network.intermediate_features = False
+        network.append_deviations = None
         fewer = network.embed(images)
     assert torch.equal(more[:, :10], fewer)
 
 
-@pytest.mark.parametrize("name", ["efficientnet-lite1", "resnet18", "resnet", "resnet50v2", "convnet"])
-def test_networks_with_intermediate_features_are_known_by_name(name: str):
-    network = create_classifier(NetSpec(name=name, weights="none"), 2, size=64)
-    assert has_intermediate_features(name) == bool(network.backbone.intermediate_channels)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        NetSpec(name="efficientnet-lite1", weights="none"),
+        NetSpec(name="resnet50v2", weights="none"),
+        *(
+            NetSpec(name="resnet", weights="none", resnet=ResNetSpec(layers=(1,) * depth, widths=(4,) * depth))
+            for depth in (1, 2, 3)
+        ),
+        NetSpec(name="convnet", weights="none"),
+    ],
+    ids=lambda spec: f"{spec.name} {len(spec.resnet.layers)}",
+)
+def test_networks_that_use_intermediate_features_are_known_by_their_settings(spec: NetSpec):
+    assert not uses_intermediate_features(spec)
+    more = spec.model_copy(update={"intermediate_features": True})
+    network = create_classifier(more, 2, size=64)
+    assert uses_intermediate_features(more) == (network.append_deviations is not None)
+    assert network.head.features - network.backbone.channels == sum(network.backbone.intermediate_channels)
+
+
+def test_mirror_images_are_averaged_with_all_features():
+    spec = NetSpec(name="resnet", weights="none", resnet=DEEP, flip_average=True, intermediate_features=True)
+    torch.manual_seed(0)
+    network = create_classifier(spec, 3, size=16).eval()
+    images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        first, mirrored = network(images), network(images.flip(2))
+    assert torch.allclose(first.logits, mirrored.logits, atol=1e-5)
+    assert torch.allclose(first.featuremap, mirrored.featuremap.flip(3), atol=1e-4)
+
+
+@pytest.mark.parametrize("flip_average", [False, True])
+def test_the_appended_channels_are_not_quantized(flip_average: bool):
+    spec = NetSpec(name="resnet", weights="none", resnet=DEEP, flip_average=flip_average, intermediate_features=True)
+    torch.manual_seed(0)
+    network = create_classifier(spec, 3, size=32).eval()
+    images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
+    model = export_onnx(frozen_copy(network), 32)
+    quantized = Quantizer.observe(model, [images]).model()
+    exact, rounded = (create_engine("onnxruntime", each).run(images).embedding for each in (model, quantized))
+    for part in (slice(0, 10), slice(10, 24)):
+        error = np.abs(rounded - exact)[:, part].mean()
+        assert 0 < error < 0.1 * exact[:, part].mean()

@@ -6,7 +6,7 @@ from assay.nets.classifier_network import (
     ClassifierOutput,
     create_classifier,
     default_normalization,
-    has_intermediate_features,
+    uses_intermediate_features,
 )
 from assay.nets.convnet import ConvNet
 from assay.nets.efficientnet_lite import EfficientNetLite
@@ -24,6 +24,6 @@ __all__ = [
     "ResNet",
     "create_classifier",
     "default_normalization",
-    "has_intermediate_features",
     "load_pretrained",
+    "uses_intermediate_features",
 ]

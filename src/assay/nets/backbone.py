@@ -25,7 +25,7 @@ class Backbone(nn.Module, ABC):
         """Return the feature map, float [N, K, h, w], of normalised images, float [N, 3, S, S]."""
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """Return the intermediate feature maps, whose sides are multiples of that of the last one, and the last one."""
+        """Return the intermediate feature maps in forward order, and the last one."""
         return [self(images)]
 
     @abstractmethod

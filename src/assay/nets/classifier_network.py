@@ -10,7 +10,7 @@ from assay.nets.backbone import Backbone
 from assay.nets.convnet import ConvNet
 from assay.nets.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLite
 from assay.nets.heads import Head
-from assay.nets.intermediate_features import append_deviations
+from assay.nets.intermediate_features import AppendDeviations
 from assay.nets.resnet import RESNETS, ResNet
 from assay.nets.timm_backbone import TIMM_PREFIX, TimmBackbone, timm_normalization
 from assay.recipe import NetSpec
@@ -25,7 +25,7 @@ class ClassifierOutput(NamedTuple):
     embedding: Tensor
     """float [N, D], the globally average-pooled feature map."""
     featuremap: Tensor
-    """float [N, K, h, w] with K = D, the output of the backbone, and see `append_deviations`."""
+    """float [N, D, h, w]: the last feature map of the backbone, and those of `AppendDeviations`, if any."""
 
 
 _SIMD_BLOCK = 16
@@ -83,7 +83,8 @@ class ClassifierNetwork(nn.Module):
         self.head = head
         self.memory_format = preferred_memory_format(backbone)
         self.flip_average = flip_average
-        self.intermediate_features = intermediate_features
+        appends = intermediate_features and backbone.intermediate_channels
+        self.append_deviations = AppendDeviations() if appends else None
         self.freeze_batch_norm = False
         self._frozen = 0
 
@@ -106,13 +107,15 @@ class ClassifierNetwork(nn.Module):
         inputs = (pixels - 255 * mean) / (255 * std)
         features = self._features(inputs)
         if self.flip_average and not self.training:
-            features = (features + self._features(inputs.flip(3)).flip(3)) / 2
+            # Not an addition, which a quantized model would round to 8 bits.
+            features = torch.stack([features, self._features(inputs.flip(3)).flip(3)]).mean(dim=0)
         return features
 
     def _features(self, inputs: Tensor) -> Tensor:
-        if self.intermediate_features:
-            return append_deviations(self.backbone.feature_maps(inputs))
-        features: Tensor = self.backbone(inputs)
+        if self.append_deviations is None:
+            features: Tensor = self.backbone(inputs)
+        else:
+            features = self.append_deviations(self.backbone.feature_maps(inputs))
         return features
 
     def embed(self, images: Tensor) -> Tensor:
@@ -238,9 +241,11 @@ def default_normalization(name: str) -> tuple[Channels, Channels]:
     return _IMAGENET if name in RESNETS and name != "resnet50v2" else _HALF
 
 
-def has_intermediate_features(name: str) -> bool:
-    """Return whether `net.intermediate_features` changes a network: whether it is a ResNet or an EfficientNet."""
-    return name == "resnet" or name in RESNETS or name in EFFICIENTNET_LITES
+def uses_intermediate_features(spec: NetSpec) -> bool:
+    """Return whether a network has intermediate features: whether it is to, and is an EfficientNet or a deep ResNet."""
+    resnet = RESNETS.get(spec.name, spec.resnet if spec.name == "resnet" else None)
+    offered = spec.name in EFFICIENTNET_LITES if resnet is None else len(resnet.layers) > 2
+    return spec.intermediate_features and offered
 
 
 def _create_backbone(spec: NetSpec, size: int) -> Backbone:

@@ -126,6 +126,7 @@ class EfficientNetLite(Backbone):
         self.bn0 = _norm(_STEM)
         self.blocks = nn.ModuleList()
         self._ends: list[int] = []
+        self._intermediate: list[int] = []
         inputs = _STEM
         for index, stage in enumerate(_STAGES):
             outputs = _scaled_width(stage.outputs, scale.width)
@@ -136,6 +137,8 @@ class EfficientNetLite(Backbone):
                 self.blocks.append(MBConv(inputs, outputs, stage.kernel, stride, stage.expansion))
                 inputs = outputs
             self._ends.append(len(self.blocks))
+            if index in _INTERMEDIATE:
+                self._intermediate.append(len(self.blocks))
         self.conv_head = SameConv2d(inputs, _TOP, 1)
         self.bn1 = _norm(_TOP)
         self.act = nn.ReLU6(inplace=True)
@@ -155,7 +158,7 @@ class EfficientNetLite(Backbone):
         x = self.act(self.bn0(self.conv_stem(images)))
         for number, block in enumerate(self.blocks, start=1):
             x = block(x)
-            if number in self._ends and self._ends.index(number) in _INTERMEDIATE:
+            if number in self._intermediate:
                 maps.append(x)
         return [*maps, self.act(self.bn1(self.conv_head(x)))]
 

@@ -11,35 +11,32 @@ for standard deviations as a description of texture.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 _LEAST_VARIANCE = 1e-6
 """A constant channel has a standard deviation of about 0, and no gradient."""
 
 
-def append_deviations(maps: Sequence[Tensor]) -> Tensor:
-    """Append the standard deviations of intermediate feature maps to the last one, as maps themselves.
+class AppendDeviations(nn.Module):
+    """Appends the standard deviations of intermediate feature maps to the last one, as maps themselves.
 
     The mean of an appended channel over the image is the standard deviation of the intermediate channel, and its values
-    are the contributions of the cells, so that pooling, heads and class activation maps need no other code.
-
-    Args:
-        maps: float [N, K, h, w] each; the side of an intermediate one is a multiple of that of the last one, rounded up
-            where the input is no multiple of it.
-
-    Returns:
-        float [N, D, h, w], where D is the number of channels of all maps; the last map comes first.
+    are the contributions of the cells, so that pooling, heads and class activation maps need no other code. If the side
+    of an intermediate map is no multiple of that of the last one, its last rows and columns count up to twice.
     """
-    *intermediate, last = maps
-    return torch.cat([last, *(_deviations(values.float(), last.shape[2:]) for values in intermediate)], dim=1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map float [N, K, h, w] each, the last one last, to float [N, D, h, w], the last one first."""
+        *intermediate, last = maps
+        return torch.cat([last, *(_deviations(values.float(), last.shape[2:]) for values in intermediate)], dim=1)
 
 
 def _deviations(values: Tensor, cells: torch.Size) -> Tensor:
     """Return squared differences from the mean over the standard deviation, averaged to `cells` (rows, columns)."""
     squares = (values - values.mean(dim=(2, 3), keepdim=True)).square()
     # Not an addition, which a quantized model would round to 8 bits.
-    variance = torch.maximum(squares.mean(dim=(2, 3), keepdim=True), torch.full((), _LEAST_VARIANCE))
+    variance = torch.maximum(squares.mean(dim=(2, 3), keepdim=True), values.new_full((), _LEAST_VARIANCE))
     window = [-(-side // count) for side, count in zip(values.shape[2:], cells, strict=True)]
     below, beside = (step * count - side for step, count, side in zip(window, cells, values.shape[2:], strict=True))
     contributions = squares / variance.sqrt()

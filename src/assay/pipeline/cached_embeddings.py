@@ -222,8 +222,8 @@ def backbone_key(network: Network, spec: PreprocessSpec) -> str:
     digest = hashlib.sha256(spec.model_dump_json().encode())
     if network.flip_average:
         digest.update(b"flip_average")
-    if network.intermediate_features:
-        digest.update(b"intermediate_features")
+    if network.append_deviations is not None:
+        digest.update(b"deviations 1")  # to be counted up when `AppendDeviations` changes
     for name, tensor in network.state_dict().items():
         if not name.startswith("head."):
             digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
@@ -249,7 +249,7 @@ def _digest_matches(sample: Sample) -> bool:
 
 
 EMBEDDING_TOLERANCE = 1e-4
-"""Largest accepted difference of a logit or an embedding value between bundle and cache."""
+"""Largest accepted difference of a logit or an embedding value between bundle and cache, and that as a share of it."""
 
 _CHECKED_IMAGES = 16
 
@@ -301,4 +301,5 @@ class CachedEmbeddings:
 
 
 def _nearly_equal(first: np.ndarray, second: np.ndarray) -> bool:
-    return first.shape == second.shape and bool(np.abs(first - second).max() <= EMBEDDING_TOLERANCE)
+    tolerance = EMBEDDING_TOLERANCE
+    return first.shape == second.shape and np.allclose(first, second, rtol=tolerance, atol=tolerance)

@@ -25,6 +25,7 @@ from assay.data.loading import load_split_dataset
 from assay.evaluation import Metrics
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto import Candidate
+from assay.pipeline.auto.probe_changes import first_recipe
 from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import labelled_pixels
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
@@ -156,7 +157,7 @@ def train_classifier(
     source = as_path(data, folder.parent, callbacks.progress)
     dataset = _load_dataset(source, recipe, callbacks.progress, keep_splits)
     # Before the folder is created: missing weights must not leave a run behind.
-    model = build_model(recipe, dataset, callbacks.progress)
+    model = build_model(first_recipe(recipe), dataset, callbacks.progress)
     return _train(
         Run.create(folder, source, recipe, keep_splits), dataset, model, callbacks, started=started, machines=machines
     )
@@ -186,7 +187,7 @@ def train_on_splits(
     """
     callbacks = callbacks or TrainCallbacks()
     check_unused(folder)
-    model = build_model(recipe, dataset, callbacks.progress)
+    model = build_model(first_recipe(recipe), dataset, callbacks.progress)
     return _train(Run.create(folder, dataset.root, recipe), dataset, model, callbacks, report=report)
 
 
@@ -220,7 +221,7 @@ def resume_training(
         dataset = read_manifest(run.manifest, run.classes)
     else:
         dataset = _load_dataset(run.data, recipe, callbacks.progress, run.keep_splits)
-    model = build_model(recipe, dataset, callbacks.progress)
+    model = build_model(first_recipe(recipe), dataset, callbacks.progress)
     # Its bundle is written again.
     run.mark_incomplete()
     return _train(run, dataset, model, callbacks, resume=True, report=report, devices=devices, machines=machines)

@@ -6,6 +6,7 @@ from assay.data import Dataset
 from assay.evaluation.learning_curve import LearningCurve
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto import Candidate
+from assay.pipeline.auto.probe_changes import first_recipe
 from assay.pipeline.auto.search import search
 from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, labelled_pixels
 from assay.pipeline.calibrate import ConfidenceCalibration
@@ -83,7 +84,7 @@ def train_auto(
         found = search(
             run,
             dataset,
-            recipe,
+            first_recipe(recipe),
             model,
             progress=callbacks.progress,
             # An experiment is interrupted as a whole.

@@ -97,7 +97,8 @@ class NetSpec(Settings):
     """Predict every photo together with its mirror image, and average the features of both; takes twice as long."""
     intermediate_features: bool = False
     """Add how much the channels of intermediate layers vary over a photo to the features that the head is given, which
-    helps with textures and small defects. ResNets and EfficientNets have such features; other networks ignore it."""
+    helps a frozen backbone with textures and small defects. EfficientNets and ResNets of three or more layers have such
+    features; other networks ignore it. With the strategy `auto` see `train.auto.intermediate_features`."""
     head: HeadSpec = HeadSpec()
     resnet: ResNetSpec = ResNetSpec()
     convnet: ConvNetSpec = ConvNetSpec()

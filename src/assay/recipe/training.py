@@ -46,8 +46,10 @@ class AutoSpec(Settings):
     backbones: tuple[str, ...] | None = None
     """Other networks to try after `net.name`; their weights are downloaded if necessary. null: EfficientNet-Lite1 and
     -Lite2 and the published ResNets, as far as their weights are on this machine already."""
+    intermediate_features: bool = True
+    """Give linear probes the features of intermediate layers too (`net.intermediate_features`), and try without."""
     fine_tune: bool = True
-    """Try fine-tuning all layers from the best linear probe, with the other settings of `train`."""
+    """Try fine-tuning all layers, starting like the best linear probe, with the other settings of `train`."""
 
 
 class TrainSpec(Settings):

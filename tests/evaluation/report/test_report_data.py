@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from assay.evaluation import Predictions
 from assay.evaluation.report.report_data import nearest_training_photos
@@ -16,15 +17,27 @@ def with_embedding(make: Make, rows: np.ndarray, prefix: str) -> Predictions:
 
 
 def test_most_similar_first_and_never_itself(make: Make):
-    known = with_embedding(make, np.array([[1, 0], [10, 1], [0, 3], [-1, 0]]), "t")
+    known = with_embedding(make, np.array([[1, 0], [3, 1], [0, 3], [-4, -4]]), "t")  # the mean is 0
     requested = with_embedding(make, np.array([[5, 0.0], [0, 0.1]]), "q")
     first, second = nearest_training_photos(requested, np.array([0, 1]), known, 2)
     assert [item.id for item in first] == ["t0", "t1"]
     assert [item.id for item in second] == ["t2", "t1"]
-    assert first[0].similarity == 1
+    assert first[0].similarity == pytest.approx(1)
     assert first[1].label == "dog"
     itself = nearest_training_photos(known, np.array([0]), known, 3)[0]
     assert [item.id for item in itself] == ["t1", "t2", "t3"]
+
+
+def test_a_feature_with_large_values_does_not_decide(make: Make):
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([1000 + 10 * rng.normal(size=100), rng.normal(size=(100, 6))])
+    known = with_embedding(make, rows, "t")
+    changed = rows[:20].copy()
+    changed[:, 0] += 3
+    for row, (nearest,) in enumerate(
+        nearest_training_photos(with_embedding(make, changed, "q"), np.arange(20), known, 1)
+    ):
+        assert nearest.id == f"t{row}"
 
 
 def test_agrees_with_brute_force(make: Make):
@@ -34,8 +47,10 @@ def test_agrees_with_brute_force(make: Make):
     assert known.embedding is not None
     assert requested.embedding is not None
     for row, found in enumerate(nearest_training_photos(requested, np.arange(20), known, 5)):
-        item = requested.embedding[row]
-        cosines = known.embedding @ item / np.linalg.norm(known.embedding, axis=1) / np.linalg.norm(item)
+        mean, variance = known.embedding.mean(axis=0), known.embedding.var(axis=0)
+        scale = np.sqrt(variance + 0.1 * variance.mean())
+        item, others = (requested.embedding[row] - mean) / scale, (known.embedding - mean) / scale
+        cosines = others @ item / np.linalg.norm(others, axis=1) / np.linalg.norm(item)
         assert [f"t{place}" for place in np.argsort(-cosines)[:5]] == [neighbour.id for neighbour in found]
 
 

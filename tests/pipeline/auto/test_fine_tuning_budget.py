@@ -14,13 +14,13 @@ from assay.data.loading import load_split_dataset
 from assay.pipeline.auto.fine_tuning_budget import FineTuningBudget
 from assay.pipeline.auto.fine_tuning_plan import Comparison, FineTuningCost
 from assay.pipeline.auto.probe import LinearProbe, Protocol, fit_probe, probe_name
-from assay.pipeline.auto.probe_changes import LAST_MAP_ALONE, ProbeChange
+from assay.pipeline.auto.probe_changes import ProbeChange, first_recipe, without_intermediate_features
 from assay.pipeline.build_network import build_model
 from assay.pipeline.run_folder import FINE_TUNING
 from assay.recipe import dump_recipe, load_recipe
 from assay.training.linear_heads import FoldIndices
 
-RECIPE = load_recipe("default", ["preprocess.size=64"])
+RECIPE = first_recipe(load_recipe("default", ["preprocess.size=64"]))
 SMALLER = ProbeChange({"size": 32}, {})
 
 
@@ -33,7 +33,7 @@ def probe(wide: Path) -> LinearProbe:
 def budget(wide: Path, run: Path, probe: LinearProbe, smaller: ProbeChange | None = SMALLER) -> FineTuningBudget:
     """Return one in which an epoch takes 10 s with 64 pixels and 2 s with 32, of 12 epochs and at least 3."""
     comparison = Comparison((FoldIndices(np.arange(100), np.arange(100, 120)),), 1)
-    plain = LAST_MAP_ALONE.apply(probe.recipe)
+    plain = without_intermediate_features(probe.recipe)
     small = SMALLER.apply(plain)
     costs = {
         probe_name(plain): FineTuningCost(0.1, 12, (comparison,)),
@@ -49,11 +49,11 @@ def budget(wide: Path, run: Path, probe: LinearProbe, smaller: ProbeChange | Non
 def test_few_epochs_are_trained_with_a_smaller_input(
     wide: Path, tmp_path: Path, probe: LinearProbe, seconds: float, size: int
 ):
-    start = budget(wide, tmp_path, probe).start(probe, seconds)
+    start = budget(wide, tmp_path, probe).starting_recipe(probe, seconds)
     assert start.preprocess.size == size
     assert not start.net.intermediate_features
-    same_input = budget(wide, tmp_path, probe, smaller=None).start(probe, seconds)
-    assert same_input == LAST_MAP_ALONE.apply(probe.recipe)
+    same_input = budget(wide, tmp_path, probe, smaller=None).starting_recipe(probe, seconds)
+    assert same_input == without_intermediate_features(probe.recipe)
 
 
 @pytest.mark.parametrize("size", [64, 32])
@@ -62,7 +62,7 @@ def test_a_begun_fine_tuning_keeps_its_input(wide: Path, tmp_path: Path, probe: 
     (tmp_path / FINE_TUNING).mkdir()
     write_text(tmp_path / FINE_TUNING / "recipe.yaml", dump_recipe(begun))
     for seconds in (inf, 1000, 10, -1):
-        assert budget(wide, tmp_path, probe).start(probe, seconds).preprocess.size == size
+        assert budget(wide, tmp_path, probe).starting_recipe(probe, seconds).preprocess.size == size
 
 
 def test_reserved_time(wide: Path, tmp_path: Path, probe: LinearProbe):
@@ -82,4 +82,4 @@ def test_too_little_memory_reserves_nothing(
     monkeypatch.setattr(FineTuningCost, "of", measure)
     found = replace(budget(wide, tmp_path, probe), costs={})
     assert found.reserved(probe, 1000, few_epochs=False) == 0
-    assert found.start(probe, 1000).preprocess.size == 32
+    assert found.starting_recipe(probe, 1000).preprocess.size == 32

@@ -12,7 +12,7 @@ from assay.data.loading import load_split_dataset
 from assay.evaluation import compute_metrics
 from assay.inference import Classifier, fit_novelty
 from assay.pipeline.auto.probe import Protocol, fit_probe, load_head, split_fold, with_discriminant
-from assay.pipeline.auto.probe_changes import probe_changes
+from assay.pipeline.auto.probe_changes import first_recipe
 from assay.pipeline.build_network import build_model
 from assay.pipeline.dataset_evaluation import labelled_predictions
 from assay.pipeline.export_and_evaluate import TrainedModel, write_calibrated_bundle
@@ -124,16 +124,14 @@ def test_a_class_without_images_gets_a_finite_bias(dataset: Dataset, recipe: Rec
 
 
 def test_the_last_feature_map_alone_needs_no_other_embeddings(dataset: Dataset, recipe: Recipe):
+    more = first_recipe(recipe)
     protocol = Protocol.of(dataset, recipe)
-    probe = fit_probe(protocol, recipe, build_model(recipe, dataset), no_progress)
-    (change,) = [change for change in probe_changes(protocol.samples, recipe) if change.is_fewer_features]
-    changed = change.apply(recipe)
-    model = build_model(changed, dataset)
-    fewer = fit_probe(protocol, changed, model, no_progress, probe.embeddings)
-    assert fewer.name == f"{probe.name}, last feature map alone"
+    probe = fit_probe(protocol, more, build_model(more, dataset), no_progress)
+    assert probe.name == "linear probe, efficientnet-lite0, stretch, 64 pixels, intermediate features"
+    fewer = fit_probe(protocol, recipe, build_model(recipe, dataset), no_progress, probe.embeddings)
     assert fewer.computed == 0
-    embedded = fit_probe(protocol, changed, build_model(changed, dataset), no_progress)
-    assert embedded.computed == len(protocol.samples)
+    embedded = fit_probe(protocol, recipe, build_model(recipe, dataset), no_progress)
+    assert fewer.name == embedded.name
     np.testing.assert_allclose(fewer.embeddings, embedded.embeddings, atol=1e-4)
     np.testing.assert_allclose(fewer.head.weight, embedded.head.weight, atol=1e-3)
 

@@ -8,7 +8,13 @@ from PIL import Image
 
 from assay.data import Sample
 from assay.data.loading import load_split_dataset
-from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes, smaller_input
+from assay.pipeline.auto.probe_changes import (
+    ProbeChange,
+    first_recipe,
+    probe_changes,
+    smaller_input,
+    without_intermediate_features,
+)
 from assay.recipe import Recipe, load_recipe
 
 
@@ -26,7 +32,7 @@ def photos(folder: Path, size: tuple[int, int], settings: Recipe) -> tuple[Sampl
 
 
 def changes(folder: Path, size: tuple[int, int], settings: Recipe) -> list[ProbeChange]:
-    return list(probe_changes(photos(folder, size, settings), settings))
+    return list(probe_changes(photos(folder, size, settings), first_recipe(settings)))
 
 
 def resize_modes(found: Sequence[ProbeChange]) -> list[object]:
@@ -43,17 +49,17 @@ def test_photos_that_are_not_square_are_fitted_in_three_ways(tmp_path: Path, siz
 def test_of_small_square_photos_only_the_features_are_changed(tmp_path: Path):
     fewer, mirrored = changes(tmp_path, (224, 224), recipe())
     assert fewer.net == {"intermediate_features": False}
-    assert fewer.is_fewer_features
+    assert fewer.drops_features
     assert not fewer.is_slower
     assert mirrored.net == {"flip_average": True}
     assert mirrored.is_slower
     assert not resize_modes([fewer, mirrored])
-    assert not mirrored.is_fewer_features
+    assert not mirrored.drops_features
 
 
 @pytest.mark.parametrize("overrides", [["net.intermediate_features=false"], ["net.name=timm:convnext_tiny"]])
 def test_intermediate_features_that_are_not_used_are_not_left_out(tmp_path: Path, overrides: list[str]):
-    assert not any(change.is_fewer_features for change in changes(tmp_path, (64, 64), recipe(*overrides)))
+    assert not any(change.drops_features for change in changes(tmp_path, (64, 64), recipe(*overrides)))
 
 
 @pytest.mark.parametrize(
@@ -84,3 +90,12 @@ def test_named_backbones_get_the_statistics_of_their_weights(tmp_path: Path):
     changed = change.apply(settings)
     assert (changed.net.name, changed.net.weights, changed.preprocess.mean) == ("resnet18", "imagenet", None)
     assert settings.preprocess.mean == (0.1, 0.2, 0.3)
+
+
+def test_the_strategy_decides_whether_the_first_network_has_intermediate_features():
+    first = first_recipe(recipe())
+    assert first.net.intermediate_features
+    assert without_intermediate_features(first) == recipe()
+    for overrides in (["train.strategy=staged"], ["train.auto.intermediate_features=false"], ["net.name=timm:vit"]):
+        assert first_recipe(recipe(*overrides)) == recipe(*overrides)
+        assert without_intermediate_features(recipe(*overrides)) == recipe(*overrides)

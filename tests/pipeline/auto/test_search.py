@@ -105,6 +105,7 @@ def test_fine_tuning_is_a_candidate_and_resumes(wide: Path, tmp_path: Path):
     assert tried == [item.name for item in result.candidates if item.photos and "average of weights" not in item.name]
     names = [candidate.name for candidate in result.candidates]
     assert names[-3].startswith("fine-tuning from efficientnet-lite0, ")
+    assert "intermediate" not in names[-3]
     assert all(name.startswith("average of weights") for name in names[-2:])
     assert [candidate.fine_tuned for candidate in result.candidates] == [False] * (len(names) - 3) + [True] * 3
     assert (tmp_path / "run" / "fine-tuning" / "final" / "metrics.csv").is_file()
@@ -191,10 +192,10 @@ def test_limited_time_is_left_for_fine_tuning(wide: Path, tmp_path: Path, monkey
     tried = [candidate for candidate in result.candidates if candidate.photos]
     probes = [candidate.name for candidate in tried if not candidate.name.endswith(TWO_HEADS)]
     assert [name.split(", ", 2)[2] for name in probes] == [
+        "stretch, 32 pixels, intermediate features",
         "stretch, 32 pixels",
-        "stretch, 32 pixels, last feature map alone",
-        "crop, 32 pixels",
-        "letterbox, 32 pixels",
+        "crop, 32 pixels, intermediate features",
+        "letterbox, 32 pixels, intermediate features",
     ]
     assert {candidate.reason for candidate in result.candidates if not candidate.photos} == {
         "fine-tuning needs the time",

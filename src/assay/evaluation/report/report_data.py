@@ -30,6 +30,7 @@ MAX_NEIGHBORS = 3
 """Training images shown beside each mistake."""
 
 _MAX_SIMILARITY_CELLS = 20_000_000  # similarities held at once
+_VARIANCE_FLOOR = 0.1  # of a feature, as a share of the mean variance; hardly varying features are not magnified
 _MAX_BOOTSTRAP_CELLS = 30_000_000  # each resample draws a whole confusion matrix
 
 
@@ -115,7 +116,7 @@ class Neighbor(NamedTuple):
     path: str
     label: str
     similarity: float
-    """Cosine similarity of the embeddings, -1 to 1."""
+    """Cosine similarity of the standardized embeddings, -1 to 1."""
 
 
 class LabelIssue(NamedTuple):
@@ -223,6 +224,9 @@ def nearest_training_photos(
 ) -> tuple[tuple[Neighbor, ...], ...]:
     """Find the training images with the highest cosine similarity.
 
+    Embeddings are standardized by the mean and the standard deviations over the training images: otherwise the features
+    with the largest values, which differ least, would decide.
+
     Args:
         predictions: of the evaluated images.
         rows: indices of R of them, int64 [R].
@@ -236,7 +240,9 @@ def nearest_training_photos(
     own, others = predictions.embedding, None if training is None else training.embedding
     if training is None or own is None or others is None or not len(training) or own.shape[1] != others.shape[1]:
         return ((),) * len(rows)
-    candidates, queries = _unit_vectors(others), _unit_vectors(own)[rows]
+    mean, variance = others.mean(axis=0), others.var(axis=0)
+    scale = np.sqrt(np.maximum(variance + _VARIANCE_FLOOR * variance.mean(), np.finfo(np.float32).tiny))
+    candidates, queries = _unit_vectors((others - mean) / scale), _unit_vectors((own[rows] - mean) / scale)
     index = {image: place for place, image in enumerate(zip(training.ids, training.paths, strict=True))}
     neighbors: list[tuple[Neighbor, ...]] = []
     step = max(1, _MAX_SIMILARITY_CELLS // len(candidates))

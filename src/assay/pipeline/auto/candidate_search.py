@@ -13,8 +13,16 @@ from assay.pipeline.auto.candidate_results import Candidate, Outcome, describe_g
 from assay.pipeline.auto.fine_tuning import FineTuned, fine_tune
 from assay.pipeline.auto.fine_tuning_budget import FineTuningBudget
 from assay.pipeline.auto.fine_tuning_plan import FineTuningPlan, has_plan
-from assay.pipeline.auto.probe import TWO_HEADS, LinearProbe, Protocol, fit_probe, probe_name, with_discriminant
-from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes, smaller_input
+from assay.pipeline.auto.probe import (
+    TWO_HEADS,
+    LinearProbe,
+    Protocol,
+    embed_images,
+    fit_probe,
+    probe_name,
+    with_discriminant,
+)
+from assay.pipeline.auto.probe_changes import ProbeChange, probe_changes, smaller_input, without_intermediate_features
 from assay.pipeline.auto.probe_cost import ProbeCost
 from assay.pipeline.auto.scores import WORTH_TIME, gain_over
 from assay.pipeline.build_network import build_model
@@ -96,7 +104,10 @@ class CandidateSearch:
         )
 
     def try_probes(self) -> None:
-        """Try other geometries, a larger input, other backbones and mirror images; each keeps what was best before."""
+        """Try fewer features, other geometries, a larger input, other backbones and mirror images.
+
+        Each changes the best probe so far.
+        """
         for change in probe_changes(self.protocol.samples, self.recipe):
             recipe = change.apply(self._probe.recipe)
             name = probe_name(recipe)
@@ -113,7 +124,7 @@ class CandidateSearch:
             self._trying(name)
             try:
                 model = build_model(recipe, self.dataset, self.progress)
-                superset = self._probe.embeddings if change.is_fewer_features else None
+                superset = self._probe.embeddings if change.drops_features else None
                 seconds = 0.0 if superset is not None else self._seconds(recipe, model)
                 if name not in self._before and (reason := self._lacks_time(seconds, change)):
                     self._skip(name, reason)
@@ -140,8 +151,8 @@ class CandidateSearch:
     def try_fine_tuning(
         self, on_plan: PlanListener | None, on_network: NameListener | None, on_epoch: EpochListener | None
     ) -> None:
-        """Fine-tune the best probe, and average its weights with those of the probe."""
-        name = _fine_tuning_name(self._probe.recipe)
+        """Fine-tune the network of the best probe, and average its weights with those before."""
+        name = _fine_tuning_name(without_intermediate_features(self._probe.recipe))
         if not self.recipe.train.auto.fine_tune:
             self._skip(name, "train.auto.fine_tune is false")
             return
@@ -150,7 +161,7 @@ class CandidateSearch:
             return
         begin = self.clock()
         try:
-            start = self._budget.start(self._probe, self._left)
+            start = self._budget.starting_recipe(self._probe, self._left)
             name = _fine_tuning_name(start)
             tuned = self._fine_tune(start, name, on_plan, on_network, on_epoch)
         except TrainingInterruptedError:
@@ -190,10 +201,10 @@ class CandidateSearch:
         on_network: NameListener | None,
         on_epoch: EpochListener | None,
     ) -> FineTuned | str:
-        """Fine-tune from the probe of a recipe; return why not, if it is not possible."""
-        model = None if recipe == self._probe.recipe else build_model(recipe, self.dataset, self.progress)
-        same_input = recipe.preprocess == self._probe.recipe.preprocess
-        embedding = 0.0 if model is None or same_input else self._seconds(recipe, model)
+        """Fine-tune the network of a recipe; return why not, if it is not possible."""
+        model = build_model(recipe, self.dataset, self.progress)
+        superset = self._probe.embeddings if recipe.preprocess == self._probe.recipe.preprocess else None
+        embedding = self._seconds(recipe, model) if superset is None else 0.0
         plan = FineTuningPlan.of(
             self.protocol,
             recipe,
@@ -206,13 +217,9 @@ class CandidateSearch:
         if on_plan is not None:
             on_plan(plan)
         self._trying(name)
-        start = self._probe
-        if model is not None:
-            superset = self._probe.embeddings if same_input else None
-            start = fit_probe(self.protocol, recipe, model, self.progress, superset)
         return fine_tune(
             self.protocol,
-            start,
+            embed_images(self.protocol, recipe, model, self.progress, superset),
             plan,
             self.run.folder,
             best=self._probe,
@@ -232,7 +239,7 @@ class CandidateSearch:
         """Return why there is no time for a probe that takes some seconds; empty if there is."""
         if self._left <= seconds:
             return "no time left"
-        # A probe whose predictions take no longer is one that fine-tuning may gain from starting with.
+        # A probe whose predictions take no longer is worth some epochs of fine-tuning.
         needed = self._reserved(few_epochs=not change.is_slower)
         return "fine-tuning needs the time" if self._left < seconds + needed else ""
 
@@ -298,7 +305,7 @@ class CandidateSearch:
             return TrainedModel(probe.network, probe.recipe, probe.spec, probe.held_out(self.protocol, self.progress))
         share, tuned = self._tuned
         held_out = tuned.held_out_images(share, self.progress)
-        return TrainedModel(tuned.network(share), tuned.probe.recipe, tuned.probe.spec, held_out)
+        return TrainedModel(tuned.network(share), tuned.start.recipe, tuned.start.spec, held_out)
 
     def _compare_probe(self, probe: LinearProbe, begin: float, *, slower: bool = False) -> None:
         """Record a probe begun at a time of the clock, and keep it if it is better than the best one before."""

@@ -22,7 +22,7 @@ from assay.data import Sample
 from assay.evaluation import Predictions
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.fine_tuning_plan import Comparison, FineTuningPlan
-from assay.pipeline.auto.probe import LinearProbe, Protocol, load_head
+from assay.pipeline.auto.probe import EmbeddedImages, LinearProbe, Protocol, load_head
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import compiled_backbone, preprocessed_images
 from assay.pipeline.dataset_evaluation import labelled_predictions
@@ -55,7 +55,7 @@ class FineTuned:
 
     Attributes:
         protocol: images and folds.
-        probe: from which fine-tuning began.
+        start: from which fine-tuning began.
         comparison: the trainings.
         weights: of every training.
         scores: by share of the fine-tuned weights, on held-out images.
@@ -65,7 +65,7 @@ class FineTuned:
     """
 
     protocol: Protocol
-    probe: LinearProbe
+    start: EmbeddedImages
     comparison: Comparison
     weights: Sequence[TunedWeights]
     scores: Mapping[float, HeldOutScores]
@@ -81,7 +81,7 @@ class FineTuned:
             number: place of the training; -1: the final one.
         """
         weights = self.weights[number]
-        network = copy.deepcopy(self.probe.network)
+        network = copy.deepcopy(self.start.network)
         network.load_state_dict(average_weights(weights.before, weights.after, share))
         with torch.no_grad():
             network.head.fc.bias.add_(torch.from_numpy(self.protocol.offsets).to(network.head.fc.bias))
@@ -104,13 +104,13 @@ class FineTuned:
         )
 
     def _embeddings(self, share: float, number: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        images, network = _labelled(self.protocol, self.probe, rows).images, self.network(share, number)
-        return compute_embeddings(network, images, embed=compiled_backbone(network, self.probe.spec.size))
+        images, network = _labelled(self.protocol, self.start, rows).images, self.network(share, number)
+        return compute_embeddings(network, images, embed=compiled_backbone(network, self.start.spec.size))
 
 
 def fine_tune(
     protocol: Protocol,
-    probe: LinearProbe,
+    start: EmbeddedImages,
     plan: FineTuningPlan,
     folder: Path,
     *,
@@ -119,14 +119,14 @@ def fine_tune(
     on_network: Callable[[str], None] | None,
     on_epoch: EpochListener | None,
 ) -> FineTuned:
-    """Fine-tune a probe in every fold of the plan; an interrupted call is resumed.
+    """Fine-tune a network in every fold of the plan; an interrupted call is resumed.
 
     Args:
         protocol: images and folds.
-        probe: to start from.
+        start: the network, and embeddings to which the head is fitted that it starts with.
         plan: settings and folds.
         folder: of the run.
-        best: the probe that the networks are compared with; it may have another input.
+        best: the probe that the networks are compared with; it may have other features and another input.
         progress: called after every batch.
         on_network: called before each of several networks is trained, with its name.
         on_epoch: called after every epoch of a network that has held-out images.
@@ -144,11 +144,11 @@ def fine_tune(
         place.mkdir(parents=True, exist_ok=True)
         if on_network is not None and comparison.is_cross_validated:
             on_network(f"fold {number + 1} of {comparison.compared}" if is_compared else "all photos")
-        network = _initial_network(protocol, probe, fold)
-        # The backbone is that of the probe, which stays as it is.
-        before = {**probe.network.state_dict(), **_copied(network.head.state_dict(prefix="head."))}
-        training = _labelled(protocol, probe, fold.train, plan.recipe)
-        held_out = _labelled(protocol, probe, fold.held_out)
+        network = _initial_network(protocol, start, fold)
+        # The backbone is that of the start, which stays as it is.
+        before = {**start.network.state_dict(), **_copied(network.head.state_dict(prefix="head."))}
+        training = _labelled(protocol, start, fold.train, plan.recipe)
+        held_out = _labelled(protocol, start, fold.held_out)
         histories.append(
             fit(
                 network,
@@ -177,7 +177,7 @@ def fine_tune(
 
     return FineTuned(
         protocol,
-        probe,
+        start,
         comparison,
         weights,
         {share: scores(parts) for share, parts in logits.items()},
@@ -204,10 +204,10 @@ def average_weights(before: Mapping[str, Tensor], after: Mapping[str, Tensor], s
     }
 
 
-def _initial_network(protocol: Protocol, probe: LinearProbe, fold: FoldIndices) -> Network:
-    network = copy.deepcopy(probe.network)
+def _initial_network(protocol: Protocol, start: EmbeddedImages, fold: FoldIndices) -> Network:
+    network = copy.deepcopy(start.network)
     head = fit_logistic(
-        probe.embeddings[fold.train],
+        start.embeddings[fold.train],
         protocol.targets[fold.train],
         len(protocol.dataset.classes),
         _INITIAL_STRENGTH,
@@ -222,10 +222,10 @@ def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _labelled(
-    protocol: Protocol, probe: LinearProbe, rows: npt.NDArray[np.int64], recipe: Recipe | None = None
+    protocol: Protocol, start: EmbeddedImages, rows: npt.NDArray[np.int64], recipe: Recipe | None = None
 ) -> LabeledImages:
     samples: list[Sample] = [protocol.samples[row] for row in rows]
-    return LabeledImages(preprocessed_images(protocol.dataset, samples, probe.spec, recipe), protocol.targets[rows])
+    return LabeledImages(preprocessed_images(protocol.dataset, samples, start.spec, recipe), protocol.targets[rows])
 
 
 def _logits(network: Network, images: LabeledImages) -> npt.NDArray[np.float64]:

@@ -8,7 +8,7 @@ from assay.core.errors import AssayError
 from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.auto.fine_tuning_plan import FineTuningCost, planned_size
 from assay.pipeline.auto.probe import LinearProbe, Protocol, probe_name
-from assay.pipeline.auto.probe_changes import LAST_MAP_ALONE, ProbeChange
+from assay.pipeline.auto.probe_changes import ProbeChange, without_intermediate_features
 from assay.recipe import Recipe
 
 _ENOUGH_EPOCHS = 0.5
@@ -31,7 +31,7 @@ class FineTuningBudget:
     smaller: ProbeChange | None
     costs: dict[str, FineTuningCost] = field(default_factory=dict)
 
-    def start(self, probe: LinearProbe, seconds_left: float) -> Recipe:
+    def starting_recipe(self, probe: LinearProbe, seconds_left: float) -> Recipe:
         """Return the recipe of the probe from which fine-tuning starts.
 
         Fine-tuning adapts the last feature map, and does not gain from intermediate features: statistics of early
@@ -45,7 +45,7 @@ class FineTuningBudget:
             That of the best probe, on its last feature map alone; if few of the epochs fit, with a smaller input. A
             fine-tuning that had begun is continued with its input.
         """
-        recipe = LAST_MAP_ALONE.apply(probe.recipe)
+        recipe = without_intermediate_features(probe.recipe)
         if self.smaller is None:
             return recipe
         smaller, size = self.smaller.apply(recipe), planned_size(self.run)
@@ -70,7 +70,7 @@ class FineTuningBudget:
             few_epochs: whether the time of the fewest epochs is enough; else that of as many epochs as fit.
         """
         try:
-            cost = self.cost(probe.network, self.start(probe, seconds_left))
+            cost = self.cost(probe.network, self.starting_recipe(probe, seconds_left))
         except AssayError:  # too little memory, which is reported when fine-tuning is tried
             return 0.0
         fitting = cost.fit_into(seconds_left)
@@ -80,7 +80,11 @@ class FineTuningBudget:
         return cost.of_epochs(comparison, cost.least if few_epochs else epochs)
 
     def cost(self, network: Network, recipe: Recipe) -> FineTuningCost:
-        """Measure how long fine-tuning takes, once for every recipe of a probe.
+        """Measure how long fine-tuning takes, once for every recipe.
+
+        Args:
+            network: like that of the recipe; intermediate features, which take no time, and the input may differ.
+            recipe: to start from.
 
         Raises:
             AssayError: the device has too little memory.

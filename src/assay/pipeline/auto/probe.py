@@ -12,7 +12,7 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress
 from assay.data import Dataset, Sample, validation_folds
 from assay.nets import ClassifierNetwork as Network
-from assay.nets import has_intermediate_features
+from assay.nets import uses_intermediate_features
 from assay.pipeline.auto.scores import HeldOutScores
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.pipeline.held_out_predictions import CrossFittedHeads
@@ -129,32 +129,41 @@ def _repeated_folds(
 
 
 @dataclass(frozen=True, eq=False)
-class LinearProbe:
-    """A frozen backbone with a linear head.
+class EmbeddedImages:
+    """A network with pretrained weights, and the embeddings of all images of a protocol by it.
+
+    Attributes:
+        network: with pretrained weights.
+        recipe: with the network and its preprocessing.
+        spec: the preprocessing, with mean and standard deviation.
+        embeddings: of all images of the protocol, float32 [N, D].
+        computed: how many of the embeddings were not cached.
+    """
+
+    network: Network
+    recipe: Recipe
+    spec: PreprocessSpec
+    embeddings: Embeddings
+    computed: int
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProbe(EmbeddedImages):
+    """A frozen backbone with a linear head, which is fitted to all training and validation images.
 
     Attributes:
         name: of the candidate.
-        network: with pretrained weights and the final head, which is fitted to all training and validation images.
-        recipe: with the network and preprocessing of this candidate.
-        spec: the preprocessing, with mean and standard deviation.
-        embeddings: of all images of the protocol, float32 [N, D].
         fits: one per repetition.
         head: the final one, adjusted for the objective.
         temperatures: of logistic regression and discriminant analysis, if the head is their mean; None: the head is a
             logistic regression.
         scores: on the held-out images.
-        computed: how many of the embeddings were not cached.
     """
 
     name: str
-    network: Network
-    recipe: Recipe
-    spec: PreprocessSpec
-    embeddings: Embeddings
     fits: tuple[CrossFit, ...]
     head: LinearHead
     scores: HeldOutScores
-    computed: int
     temperatures: tuple[float, float] | None = None
 
     def held_out(self, protocol: Protocol, progress: Progress) -> CrossFittedHeads:
@@ -179,10 +188,37 @@ class LinearProbe:
 def probe_name(recipe: Recipe) -> str:
     """Return the name of a linear probe in tables and messages."""
     spec = recipe.preprocess
-    last = has_intermediate_features(recipe.net.name) and not recipe.net.intermediate_features
-    features = ", last feature map alone" if last else ""
+    features = ", intermediate features" if uses_intermediate_features(recipe.net) else ""
     flips = ", with mirror images" if recipe.net.flip_average else ""
     return f"linear probe, {recipe.net.name}, {spec.resize_mode}, {spec.size} pixels{features}{flips}"
+
+
+def embed_images(
+    protocol: Protocol,
+    recipe: Recipe,
+    model: tuple[Network, PreprocessSpec],
+    progress: Progress,
+    superset: Embeddings | None = None,
+) -> EmbeddedImages:
+    """Embed all images of a protocol, as far as their embeddings are not known.
+
+    Args:
+        protocol: images and folds.
+        recipe: of the network.
+        model: the network with pretrained weights, and its preprocessing.
+        progress: called during embedding.
+        superset: known embeddings of which those of the network are the first columns.
+
+    Raises:
+        AssayError: an image cannot be read.
+    """
+    network, spec = model
+    backbone = FrozenBackbone(network, spec, recipe, protocol.dataset, progress)
+    if superset is None:
+        embeddings = backbone.plain(protocol.samples)
+    else:
+        embeddings = np.ascontiguousarray(superset[:, : network.head.features])
+    return EmbeddedImages(network, recipe, spec, embeddings, backbone.computed)
 
 
 def fit_probe(
@@ -199,32 +235,24 @@ def fit_probe(
         recipe: of the candidate.
         model: its network with the pretrained weights, whose head is replaced, and its preprocessing.
         progress: called during embedding and fitting.
-        superset: known embeddings of which those of the network are the first columns, so that no image is embedded.
+        superset: see `embed_images`.
 
     Raises:
         AssayError: an image cannot be read.
     """
-    network, spec = model
-    backbone = FrozenBackbone(network, spec, recipe, protocol.dataset, progress)
-    if superset is None:
-        embeddings = backbone.plain(protocol.samples)
-    else:
-        embeddings = np.ascontiguousarray(superset[:, : network.head.features])
+    embedded = embed_images(protocol, recipe, model, progress, superset)
+    embeddings = embedded.embeddings
     classes = len(protocol.dataset.classes)
     fits = []
     for folds in protocol.repeats:
         fits.append(cross_fit(embeddings, protocol.targets, classes, folds))
         progress("fitting heads", len(fits), len(protocol.repeats))
     return LinearProbe(
+        **vars(embedded),
         name=probe_name(recipe),
-        network=network,
-        recipe=recipe,
-        spec=spec,
-        embeddings=embeddings,
         fits=tuple(fits),
-        head=_final_head(protocol, network, embeddings, fits[0].strength),
+        head=_final_head(protocol, embedded.network, embeddings, fits[0].strength),
         scores=_scores(protocol, fits),
-        computed=backbone.computed,
     )
 
 

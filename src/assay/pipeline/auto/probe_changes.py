@@ -11,7 +11,7 @@ from assay.core.errors import AssayError
 from assay.data import Sample
 from assay.evaluation.predictions import evenly_spaced
 from assay.image import inspect
-from assay.nets import has_intermediate_features
+from assay.nets import uses_intermediate_features
 from assay.nets.pretrained import local_networks
 from assay.recipe import PreprocessSpec, Recipe
 from assay.recipe.preprocess import MAX_SIZE
@@ -53,16 +53,28 @@ class ProbeChange(NamedTuple):
     @property
     def is_slower(self) -> bool:
         """Whether predictions take longer."""
-        return (bool(self.net) and not self.is_fewer_features) or "size" in self.preprocess
+        return (bool(self.net) and not self.drops_features) or "size" in self.preprocess
 
     @property
-    def is_fewer_features(self) -> bool:
+    def drops_features(self) -> bool:
         """Whether it leaves out the intermediate features, so that no photo has to be embedded again."""
-        return self == LAST_MAP_ALONE
+        return self == _LAST_MAP_ALONE
 
 
-LAST_MAP_ALONE = ProbeChange({}, {"intermediate_features": False})
-"""A probe without the features of intermediate layers, and what fine-tuning starts from."""
+_LAST_MAP_ALONE = ProbeChange({}, {"intermediate_features": False})
+_MORE_FEATURES = ProbeChange({}, {"intermediate_features": True})
+
+
+def first_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe of the first network that is built: with the strategy `auto`, that of the first probe."""
+    more = recipe.train.strategy == "auto" and recipe.train.auto.intermediate_features
+    changed = _MORE_FEATURES.apply(recipe)
+    return changed if more and uses_intermediate_features(changed.net) else recipe
+
+
+def without_intermediate_features(recipe: Recipe) -> Recipe:
+    """Return the recipe of the same network on its last feature map alone."""
+    return _LAST_MAP_ALONE.apply(recipe) if uses_intermediate_features(recipe.net) else recipe
 
 
 def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeChange]:
@@ -70,10 +82,10 @@ def probe_changes(samples: Sequence[Sample], recipe: Recipe) -> Iterator[ProbeCh
 
     Args:
         samples: training and validation images, of which some are measured.
-        recipe: of the run.
+        recipe: of the first probe.
     """
-    if recipe.net.intermediate_features and has_intermediate_features(recipe.net.name):
-        yield LAST_MAP_ALONE
+    if uses_intermediate_features(recipe.net):
+        yield _LAST_MAP_ALONE
     sides, size = _region_sides(samples, recipe.preprocess), recipe.preprocess.size
     if len(sides) and float(np.median(np.abs(np.log(sides[:, 0] / sides[:, 1])))) > _SAME_SHAPE:
         for mode in ("stretch", "crop", "letterbox"):

@@ -2,8 +2,8 @@
 
 A linear probe comes first; its bundle is written at once, so that there is a usable result within seconds. Then come
 the last feature map alone, other ways to fit photos into the input, a larger input, other backbones, averaging with
-mirror images, and fine-tuning from the best probe. If time is limited, fine-tuning has its share reserved: it gains more than another backbone. A
-candidate replaces the best one before only if it is better by more than noise on the same held-out images.
+mirror images, and fine-tuning. If time is limited, fine-tuning has its share reserved: it gains more than another
+backbone. A candidate replaces the best one before only if it is better by more than noise on the same held-out images.
 """
 
 import time
@@ -49,7 +49,7 @@ def search(
         run: its folder receives the bundle, `candidates.json` and the files of fine-tuning.
         dataset: every image has its split; the test split is not used.
         recipe: with the strategy `auto`.
-        model: the recipe's network with its pretrained weights, and its preprocessing.
+        model: the network of the first probe with its pretrained weights, and its preprocessing.
         progress: called during reading, embedding, fitting and training.
         keep_best_on_interrupt: whether Ctrl-C ends the search with the best candidate so far, once there is one.
         on_try: called before every candidate that is tried, with its name.
