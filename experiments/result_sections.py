@@ -209,6 +209,16 @@ SECTIONS = (
         default_comparison,
     ),
     Section(
+        "intermediate-features",
+        "Features of intermediate layers",
+        "intermediate_features.py",
+        "Linear probes (logistic regression, EfficientNet-Lite0 at 224 pixels) on the means of the last feature map, and "
+        "besides on statistics of the four intermediate feature maps, on training and validation photos of the first "
+        "section (of large sets every second one), all of which are held out once. Chosen were the standard deviations "
+        "(`net.intermediate_features`).",
+        (ACCURACY, Column("log loss", "log_loss", share=False)),
+    ),
+    Section(
         "vehicle-animal",
         "Vehicles and animals",
         "vehicle_animal.py",

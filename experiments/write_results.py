@@ -89,7 +89,7 @@ def settings_list(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["runs"]:
             seeds = ", ".join(map(str, row["seeds"]))
             lines.append(
-                f"- {row['name']}: `{row['recipe']}`; {row['protocol']}; seeds {seeds}; {row['photos']:,} test photos; "
+                f"- {row['name']}: `{row['recipe']}`; {row['protocol']}; seeds {seeds}; {row['photos']:,} photos evaluated; "
                 f"{', '.join(row['measured_on'])}"
             )
     return "\n".join(lines)
