@@ -38,7 +38,7 @@ _BATCH = 32
 
 
 def pooled_features(protocol: Protocol) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the means of the last feature map (`last`), and each statistic of the intermediate ones; float32 [N, D]."""
+    """Return the means of the last feature map (`last`), and each statistic of the other ones; float32 [N, D]."""
     network, spec = build_model(load_recipe(RECIPE), protocol.dataset)
     network.eval()
     images = preprocessed_images(protocol.dataset, protocol.samples, spec)

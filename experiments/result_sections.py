@@ -212,8 +212,8 @@ SECTIONS = (
         "intermediate-features",
         "Features of intermediate layers",
         "intermediate_features.py",
-        "Linear probes (logistic regression, EfficientNet-Lite0 at 224 pixels) on the means of the last feature map, and "
-        "besides on statistics of the four intermediate feature maps, on training and validation photos of the first "
+        "Linear probes (logistic regression, EfficientNet-Lite0 at 224 pixels) on the means of the last feature map, "
+        "and besides on statistics of four intermediate feature maps, on training and validation photos of the first "
         "section (of large sets every second one), all of which are held out once. Chosen were the standard deviations "
         "(`net.intermediate_features`).",
         (ACCURACY, Column("log loss", "log_loss", share=False)),

@@ -89,8 +89,8 @@ def settings_list(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["runs"]:
             seeds = ", ".join(map(str, row["seeds"]))
             lines.append(
-                f"- {row['name']}: `{row['recipe']}`; {row['protocol']}; seeds {seeds}; {row['photos']:,} photos evaluated; "
-                f"{', '.join(row['measured_on'])}"
+                f"- {row['name']}: `{row['recipe']}`; {row['protocol']}; seeds {seeds}; "
+                f"{row['photos']:,} photos evaluated; {', '.join(row['measured_on'])}"
             )
     return "\n".join(lines)
 
