@@ -57,7 +57,7 @@ def test_of_small_square_photos_only_the_features_are_changed(tmp_path: Path):
     assert not mirrored.drops_features
 
 
-@pytest.mark.parametrize("overrides", [["net.intermediate_features=false"], ["net.name=timm:convnext_tiny"]])
+@pytest.mark.parametrize("overrides", [["train.auto.intermediate_features=false"], ["net.name=timm:convnext_tiny"]])
 def test_intermediate_features_that_are_not_used_are_not_left_out(tmp_path: Path, overrides: list[str]):
     assert not any(change.drops_features for change in changes(tmp_path, (64, 64), recipe(*overrides)))
 
