@@ -59,7 +59,7 @@ def test_difference_of_the_two_splits_is_computed() -> None:
     assert "13.0 points more accurate" in " ".join(text.split())
     assert "| photo-by-photo split | 95.0 % |" in text
     assert "- probe" not in text
-    assert "`defect-lite`; grouped; seeds 0, 1; 1,344 test photos; 2 cores (AMD EPYC)" in text
+    assert "`defect-lite`; grouped; seeds 0, 1; 1,344 photos evaluated; 2 cores (AMD EPYC)" in text
 
 
 def test_default_is_compared_with_the_best_other_method() -> None:
