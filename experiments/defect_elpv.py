@@ -22,7 +22,6 @@ POSITIVE = "defective"
 BASE = (f"data.positive_class={POSITIVE}",)
 METHODS = {
     "linear probe, 224 pixels": ("defect-lite", BASE),
-    "linear probe, 224 pixels, intermediate features": ("defect-lite", (*BASE, "net.intermediate_features=true")),
     "linear probe, 300 pixels": ("defect-lite", (*BASE, "preprocess.size=300")),
 }
 """Recipe and overrides of every method; photos are 300 x 300 pixels."""
