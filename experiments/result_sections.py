@@ -197,8 +197,8 @@ SECTIONS = (
         "them. The test split of the button cells has 14 photos, of which one is 7 points. Of the processors in the "
         "settings, family 26 is a Zen 5, family 25 model 17 a Zen 4 and family 25 model 1 a Zen 3, on which less "
         "training fits into the time. The default used intermediate features with seed 0 of all sets, seeds 1 and 2 "
-        "of the button cells, and seed 1 of ELPV and of the magnetic tiles; the other runs are of the version before, without "
-        "them. ECE if calibrated is what a perfectly calibrated classifier with the same "
+        "of the button cells, and seed 1 of ELPV and of the magnetic tiles; the other runs are of the version before, "
+        "without them. ECE if calibrated is what a perfectly calibrated classifier with the same "
         "confidences would show on as many photos, by chance alone (over the runs whose predictions were kept).",
         (
             ACCURACY,
