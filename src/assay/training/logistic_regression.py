@@ -1,7 +1,9 @@
 """Multinomial logistic regression on embeddings, solved to convergence; cross-validation chooses its regularization."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -9,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
+from assay.core.cpu import cpu_count
 from assay.training.linear_heads import (
     CrossFit,
     Embeddings,
@@ -48,16 +51,18 @@ def fit_logistic(
     Raises:
         ValueError: the rows have fewer than two classes.
     """
+    with _one_blas_thread(), _no_convergence_warnings():
+        return _fit(embeddings, targets, classes, strength, variance_floor)
+
+
+def _fit(
+    embeddings: Embeddings, targets: Targets, classes: int, strength: float, variance_floor: float = VARIANCE_FLOOR
+) -> LinearHead:
     mean, variance = embeddings.mean(axis=0), embeddings.var(axis=0)
     std = np.sqrt(variance + variance_floor * variance.mean())
     scale = np.where(std > 0, std, 1).astype(np.float32)
     model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, tol=1e-3)
-    # The products are small: on a busy machine they take fifty times as long with several threads, which then wait for
-    # each other.
-    with _thread_pools().limit(limits=1, user_api="blas"), warnings.catch_warnings():
-        # An embedding that separates the classes has no finite optimum without regularization; weak ones come near it.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit((embeddings - mean) / scale, targets)
+    model.fit((embeddings - mean) / scale, targets)
     weight = np.zeros((classes, embeddings.shape[1]), np.float32)
     bias = np.full(classes, -np.inf, np.float32)
     # scikit-learn has one row for two classes: the logit of the second against 0.
@@ -66,6 +71,27 @@ def fit_logistic(
     weight[model.classes_] = rows / scale
     bias[model.classes_] = offsets - (rows / scale) @ mean
     return LinearHead(weight, bias)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Limit products of matrices to one thread each, in the whole process.
+
+    They are small: on a busy machine they take fifty times as long with several threads, which wait for each other.
+    """
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        yield
+
+
+@contextmanager
+def _no_convergence_warnings() -> Iterator[None]:
+    """Hide that a fit did not converge; not to be entered by several threads.
+
+    An embedding that separates the classes has no finite optimum without regularization; weak ones come near it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 @cache
@@ -83,7 +109,7 @@ def cross_fit(
 ) -> CrossFit:
     """Choose the regularization by the mean log loss on held-out rows, after temperature scaling.
 
-    The search ends once two stronger values in a row were better.
+    The search ends once two stronger values in a row were better. The heads of the folds are fitted side by side.
 
     Args:
         embeddings: float32 [N, D].
@@ -96,16 +122,20 @@ def cross_fit(
     losses: dict[float, float] = {}
     best: CrossFit | None = None
     worse = 0
-    for strength in strengths:
-        heads = tuple(fit_logistic(embeddings[fold.train], targets[fold.train], classes, strength) for fold in folds)
-        found = held_out_predictions(heads, folds, embeddings)
-        losses[strength] = calibrated_log_loss(found, targets[rows])
-        if best is None or losses[strength] < losses[best.strength]:
-            best, worse = CrossFit(strength, heads, found, rows, losses), 0
-        else:
-            worse += 1
-        if worse == _MAX_WORSE:
-            break
+    with _one_blas_thread(), _no_convergence_warnings(), ThreadPoolExecutor(cpu_count()) as threads:
+        for strength in strengths:
+            fits = [
+                threads.submit(_fit, embeddings[fold.train], targets[fold.train], classes, strength) for fold in folds
+            ]
+            heads = tuple(fit.result() for fit in fits)
+            found = held_out_predictions(heads, folds, embeddings)
+            losses[strength] = calibrated_log_loss(found, targets[rows])
+            if best is None or losses[strength] < losses[best.strength]:
+                best, worse = CrossFit(strength, heads, found, rows, losses), 0
+            else:
+                worse += 1
+            if worse == _MAX_WORSE:
+                break
     if best is None:
         raise ValueError("there is no regularization strength to choose from")
     return best
