@@ -43,12 +43,10 @@ def pooled_features(protocol: Protocol) -> dict[str, npt.NDArray[np.float32]]:
     network.eval()
     images = preprocessed_images(protocol.dataset, protocol.samples, spec)
     found: dict[str, list[torch.Tensor]] = {name: [] for name in ("last", *STATISTICS)}
-    mean, std = network.mean.view(3, 1, 1), network.std.view(3, 1, 1)
     for start in range(0, len(images), _BATCH):
         pixels = np.stack([images[place] for place in range(start, min(start + _BATCH, len(images)))])
         with torch.inference_mode():
-            inputs = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 255 * mean) / (255 * std)
-            *intermediate, last = network.backbone.feature_maps(inputs)
+            *intermediate, last = network.backbone.feature_maps(network.normalize(torch.from_numpy(pixels)))
         found["last"].append(last.mean(dim=(2, 3)))
         found["mean"].append(torch.cat([values.mean(dim=(2, 3)) for values in intermediate], dim=1))
         found["std"].append(torch.cat([values.std(dim=(2, 3), correction=0) for values in intermediate], dim=1))

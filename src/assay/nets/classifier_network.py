@@ -95,7 +95,16 @@ class ClassifierNetwork(nn.Module):
         return ClassifierOutput(self.head(embedding), embedding, featuremap)
 
     def featuremap(self, images: Tensor) -> Tensor:
-        """Return the feature map, float [N, K, h, w], of uint8 images [N, S, S, 3].
+        """Return the feature map, float [N, D, h, w], of uint8 images [N, S, S, 3]."""
+        inputs = self.normalize(images)
+        features = self._features(inputs)
+        if self.flip_average and not self.training:
+            # Not an addition, which a quantized model would round to 8 bits.
+            features = torch.stack([features, self._features(inputs.flip(3)).flip(3)]).mean(dim=0)
+        return features
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return the input of the backbone, float [N, 3, S, S], for uint8 images [N, S, S, 3].
 
         The permutation to [N, 3, S, S] is a view, so that convolutions run in the faster channels-last layout
         unless `memory_format` forbids it.
@@ -104,12 +113,8 @@ class ClassifierNetwork(nn.Module):
         if self.memory_format is torch.contiguous_format:
             pixels = pixels.contiguous()
         mean, std = self.mean.view(3, 1, 1), self.std.view(3, 1, 1)
-        inputs = (pixels - 255 * mean) / (255 * std)
-        features = self._features(inputs)
-        if self.flip_average and not self.training:
-            # Not an addition, which a quantized model would round to 8 bits.
-            features = torch.stack([features, self._features(inputs.flip(3)).flip(3)]).mean(dim=0)
-        return features
+        inputs: Tensor = (pixels - 255 * mean) / (255 * std)
+        return inputs
 
     def _features(self, inputs: Tensor) -> Tensor:
         if self.append_deviations is None:

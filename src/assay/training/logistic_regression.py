@@ -51,7 +51,7 @@ def fit_logistic(
     Raises:
         ValueError: the rows have fewer than two classes.
     """
-    with _one_blas_thread(), _no_convergence_warnings():
+    with _fitting():
         return _fit(embeddings, targets, classes, strength, variance_floor)
 
 
@@ -74,22 +74,15 @@ def _fit(
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Limit products of matrices to one thread each, in the whole process.
+def _fitting() -> Iterator[None]:
+    """Limit products of matrices to one thread, and hide that a fit did not converge; both in the whole process.
 
-    They are small: on a busy machine they take fifty times as long with several threads, which wait for each other.
+    Warnings cannot be hidden by several threads at once, so the threads of `cross_fit` do not enter it themselves.
     """
-    with _thread_pools().limit(limits=1, user_api="blas"):
-        yield
-
-
-@contextmanager
-def _no_convergence_warnings() -> Iterator[None]:
-    """Hide that a fit did not converge; not to be entered by several threads.
-
-    An embedding that separates the classes has no finite optimum without regularization; weak ones come near it.
-    """
-    with warnings.catch_warnings():
+    # The products are small: on a busy machine they take fifty times as long with several threads, which then wait for
+    # each other.
+    with _thread_pools().limit(limits=1, user_api="blas"), warnings.catch_warnings():
+        # An embedding that separates the classes has no finite optimum without regularization; weak ones come near it.
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
@@ -122,7 +115,7 @@ def cross_fit(
     losses: dict[float, float] = {}
     best: CrossFit | None = None
     worse = 0
-    with _one_blas_thread(), _no_convergence_warnings(), ThreadPoolExecutor(cpu_count()) as threads:
+    with _fitting(), ThreadPoolExecutor(cpu_count()) as threads:
         for strength in strengths:
             fits = [
                 threads.submit(_fit, embeddings[fold.train], targets[fold.train], classes, strength) for fold in folds
